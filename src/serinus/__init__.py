@@ -1,0 +1,46 @@
+"""Serinus: continuous delivery for machine-learning models.
+
+The flow, and the package that serves each stage::
+
+    project  ->  contract  ->  image  ->  registry  ->  environment
+    serinus.toml  what callers  layers,     push, pull,   sandbox, docker,
+                  can rely on   manifest    referrers     podman
+
+``serving`` is what runs inside the image. The names below are the public API; everything that the
+command line does is a call of it. They are imported when first used, so that ``import serinus`` inside
+a service costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from serinus.contract import Contract as Contract
+    from serinus.contract import Example as Example
+    from serinus.image.build import build as build
+    from serinus.project import Project as Project
+    from serinus.serving.batching import batched as batched
+
+__version__ = "0.1.0"
+
+_PUBLIC = {
+    "Contract": "serinus.contract",
+    "Example": "serinus.contract",
+    "Project": "serinus.project",
+    "batched": "serinus.serving.batching",
+    "build": "serinus.image.build",
+}
+
+__all__ = ["Contract", "Example", "Project", "__version__", "batched", "build"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'serinus' has no attribute {name!r}; it has {', '.join(__all__)}")
+    return getattr(import_module(_PUBLIC[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,93 @@
+"""Every error that Serinus raises on purpose, in one tree.
+
+::
+
+    SerinusError                what was found, what was expected, what to do next
+    ├── ProjectError            the project file or the project's folder is not as it must be
+    ├── ContractError           a contract cannot be inferred, read or compared
+    ├── ServiceError            the service cannot be loaded or started
+    ├── BuildError              the image cannot be built
+    │   ├── LockError           the lock is missing, out of date or cannot be resolved
+    │   ├── BaseError           the base image cannot be had or does not fit
+    │   └── SecretFound         a secret would have gone into the image
+    ├── RegistryError           a registry or a layout refused, or answered wrongly
+    │   ├── NotFound            no such repository, tag, manifest or blob
+    │   ├── Unauthorized        credentials are missing, wrong or too weak
+    │   ├── DigestMismatch      what came is not what was asked for
+    │   └── Unavailable         the registry could not be reached, or kept failing
+    └── RuntimeUnavailable      a container runtime is missing or refused
+
+One class for each thing that a caller would handle differently. The message is written where the error
+is raised, and names the object, what was found and what was expected; ``todo`` says what to do next.
+"""
+
+from __future__ import annotations
+
+
+class SerinusError(Exception):
+    """The root of the tree.
+
+    Args:
+        message: names the object, what was found and what was expected.
+        todo: what to do next, in the imperative; shown on a line of its own.
+    """
+
+    def __init__(self, message: str, todo: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.todo = todo
+
+    def __str__(self) -> str:
+        return f"{self.message}\n{self.todo}" if self.todo else self.message
+
+
+class ProjectError(SerinusError):
+    """The project file or the project's folder is not as it must be."""
+
+
+class ContractError(SerinusError):
+    """A contract cannot be inferred, read or compared."""
+
+
+class ServiceError(SerinusError):
+    """The service cannot be loaded or started."""
+
+
+class BuildError(SerinusError):
+    """The image cannot be built."""
+
+
+class LockError(BuildError):
+    """The lock is missing, out of date or cannot be resolved."""
+
+
+class BaseError(BuildError):
+    """The base image cannot be had or does not fit."""
+
+
+class SecretFound(BuildError):
+    """A secret would have gone into the image."""
+
+
+class RegistryError(SerinusError):
+    """A registry or a layout refused, or answered wrongly."""
+
+
+class NotFound(RegistryError):
+    """There is no such repository, tag, manifest or blob."""
+
+
+class Unauthorized(RegistryError):
+    """Credentials are missing, wrong or too weak."""
+
+
+class DigestMismatch(RegistryError):
+    """What came is not what was asked for: the digest of its bytes differs."""
+
+
+class Unavailable(RegistryError):
+    """The registry could not be reached, or kept failing."""
+
+
+class RuntimeUnavailable(SerinusError):
+    """A container runtime is missing or refused to run an image."""
