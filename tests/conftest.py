@@ -1,0 +1,77 @@
+"""What the tests need from outside: looked for once, and said plainly when it is not there."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED = Path(os.environ.get("SERINUS_SHARED", ROOT.parent / "shared"))
+
+settings.register_profile("serinus", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("serinus")
+
+
+def _runs(*command: str) -> bool:
+    try:
+        return subprocess.run(command, capture_output=True, timeout=60, check=False).returncode == 0
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+
+
+def _sandbox() -> bool:
+    from serinus.environment.sandbox import available
+
+    return available()
+
+
+PARTS: dict[str, tuple[Callable[[], bool], str]] = {
+    "docker": (lambda: _runs("docker", "info"), "apt-get install docker.io, and start dockerd"),
+    "podman": (lambda: _runs("podman", "info"), "apt-get install podman runc containernetworking-plugins"),
+    "registry": (
+        lambda: bool(shutil.which("docker-registry") and shutil.which("htpasswd")),
+        "apt-get install docker-registry apache2-utils",
+    ),
+    "skopeo": (lambda: bool(shutil.which("skopeo")), "apt-get install skopeo"),
+    "mmdebstrap": (lambda: bool(shutil.which("mmdebstrap")), "apt-get install mmdebstrap"),
+    "sandbox": (_sandbox, "a kernel that lets this user make user namespaces"),
+    "shared": (lambda: (SHARED / "models").is_dir(), "the models and data at ../shared, or SERINUS_SHARED"),
+    "network": (lambda: os.environ.get("SERINUS_OFFLINE") != "1", "a package index, and SERINUS_OFFLINE unset"),
+}
+"""Marker: is the part there, and what to do when it is not."""
+
+
+@cache
+def _present(part: str) -> bool:
+    return PARTS[part][0]()
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what lacks a part, or fail it where every part is required."""
+    for part, (_, remedy) in PARTS.items():
+        if item.get_closest_marker(part) and not _present(part):
+            message = f"{part} is not here: {remedy}"
+            if os.environ.get("SERINUS_REQUIRE") == "all":
+                pytest.fail(message, pytrace=False)
+            pytest.skip(message)
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test depends on variables that the developer happens to have set."""
+    keep = {"SERINUS_CACHE", "SERINUS_REQUIRE", "SERINUS_SHARED", "SERINUS_OFFLINE", "SERINUS_PODMAN_ARGS"}
+    for name in [n for n in os.environ if n.startswith("SERINUS_") and n not in keep]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of published models and data."""
+    return SHARED
