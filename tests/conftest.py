@@ -42,8 +42,8 @@ PARTS: dict[str, tuple[Callable[[], bool], str]] = {
     "skopeo": (lambda: bool(shutil.which("skopeo")), "apt-get install skopeo"),
     "mmdebstrap": (lambda: bool(shutil.which("mmdebstrap")), "apt-get install mmdebstrap"),
     "sandbox": (_sandbox, "a kernel that lets this user make user namespaces"),
-    "shared": (lambda: (SHARED / "models").is_dir(), "the models and data at ../shared, or SERINUS_SHARED"),
-    "network": (lambda: os.environ.get("SERINUS_OFFLINE") != "1", "a package index, and SERINUS_OFFLINE unset"),
+    "shared": ((SHARED / "models").is_dir, "the models and data at ../shared, or SERINUS_SHARED"),
+    "network": (lambda: not os.environ.get("SERINUS_OFFLINE"), "a package index, and SERINUS_OFFLINE unset"),
 }
 """Marker: is the part there, and what to do when it is not."""
 
