@@ -70,9 +70,7 @@ def test_a_changed_file_is_read_anew(tmp_path: Path) -> None:
 
 
 def test_pyproject_holds_the_same_tables(tmp_path: Path) -> None:
-    text = (
-        '[project]\nname = "y"\n[tool.serinus.service]\nname = "x"\n[tool.serinus.model]\npath = "m.onnx"\n'
-    )
+    text = '[project]\nname="y"\n[tool.serinus.service]\nname = "x"\n[tool.serinus.model]\npath="m.onnx"\n'
     project = Project.load(written(tmp_path, text, "pyproject.toml"))
     assert (project.service.name, project.model) == ("x", Model(path="m.onnx"))
     message = refused(tmp_path, text.replace("path", "pth"), "pyproject.toml")

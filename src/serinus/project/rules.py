@@ -163,10 +163,11 @@ def _shown(value: Any) -> str:
 def _nearest(keys: Sequence[str]) -> str:
     """The valid key that is meant, or all that are known in that table."""
     known = list(TABLES) if len(keys) == 1 else [field.name for field in fields(TABLES[keys[0]])]
+    last = keys[-1]
     elsewhere = [
         f"{name}.{f.name}" for name, kind in TABLES.items() for f in fields(kind) if f.name == keys[-1]
     ]
-    close = [".".join([*keys[:-1], key]) for key in get_close_matches(keys[-1], known, n=1, cutoff=0.5)]
+    close = [".".join([*keys[:-1], key]) for key in get_close_matches(last, known, n=1, cutoff=0.5)]
     if meant := elsewhere + close:
         return f"; did you mean {meant[0]}?"
     return f"; known here are {', '.join(known)}"
