@@ -1,7 +1,7 @@
 """Dynamic batching: many callers with one item each, one call of a function over lists.
 
 :func:`batched` marks a function, and changes nothing about calling it. :class:`Batcher` is what the server
-puts before it: a free worker takes what is queued, at once and as it is (greedy), so that a lone request waits for
+puts before it: a free worker takes what is queued, at once and as it is (greedy). So a lone request waits for
 nobody, and batches grow by themselves when requests come faster than they are answered. ``max_wait`` trades
 the first caller's time for larger batches.
 """
