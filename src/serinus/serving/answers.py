@@ -64,7 +64,7 @@ class Problem(Exception):
 
 
 class BrokenResponse(Exception):
-    """The service made an answer that must not be sent: JSON cannot carry it (a NaN), or its contract forbids it.
+    """The service's answer must not be sent: JSON cannot carry it (a NaN), or its contract forbids it.
 
     Raised by a service; the server answers 500 with the header ``serinus-violation`` and counts it.
     """
