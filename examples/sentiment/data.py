@@ -1,0 +1,63 @@
+"""The data: sentences of film and product reviews, each rated by people from -4 (bad) to 4 (good).
+
+C. J. Hutto and E. Gilbert, "VADER: A Parsimonious Rule-based Model for Sentiment Analysis of Social Media Text",
+ICWSM 2014; published under the MIT licence in the source distribution of vaderSentiment 3.3.2. It is fetched
+when it is needed and kept in `.cache`; its digest is checked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import subprocess
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+DISTRIBUTION = "vaderSentiment==3.3.2"
+SHA256 = "5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9"
+ARCHIVE = "additional_resources/hutto_ICWSM_2014.tar.gz"
+TABLES = ("amazonReviewSnippets_GroundTruth.txt", "movieReviewSnippets_GroundTruth.txt")
+KEPT = Path(__file__).parent / ".cache" / "vaderSentiment-3.3.2.tar.gz"
+
+
+class Sentence(NamedTuple):
+    text: str
+    positive: bool
+    held_out: bool  # one in ten, chosen by a digest of the text: the same ones on every machine
+
+
+def fetch() -> bytes:
+    """The source distribution, from the package index that pip is set up for, or from the last time."""
+    if not KEPT.is_file() or hashlib.sha256(KEPT.read_bytes()).hexdigest() != SHA256:
+        with tempfile.TemporaryDirectory() as folder:
+            command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:"]
+            subprocess.run([*command, "--dest", folder, DISTRIBUTION], check=True)
+            data = next(Path(folder).iterdir()).read_bytes()
+        found = hashlib.sha256(data).hexdigest()
+        if found != SHA256:
+            raise SystemExit(f"{DISTRIBUTION}: expected sha256 {SHA256}, found {found}")
+        KEPT.parent.mkdir(exist_ok=True)
+        KEPT.write_bytes(data)
+    return KEPT.read_bytes()
+
+
+def sentences() -> list[Sentence]:
+    """Every sentence that people agreed to be good or bad: |mean rating| of 0.5 and more."""
+    found = []
+    with tarfile.open(fileobj=io.BytesIO(_member(fetch(), ARCHIVE)), mode="r:gz") as archive:
+        for table in TABLES:
+            lines = archive.extractfile(f"hutto_ICWSM_2014/{table}").read().decode("utf-8", "replace").splitlines()
+            for _, rating, text in (line.split("\t", 2) for line in lines if line.count("\t") >= 2):
+                if abs(float(rating)) >= 0.5:
+                    chosen = hashlib.sha256(text.encode()).digest()[0] < 26
+                    found.append(Sentence(text, float(rating) > 0, chosen))
+    return found
+
+
+def _member(archive: bytes, suffix: str) -> bytes:
+    with tarfile.open(fileobj=io.BytesIO(archive), mode="r:gz") as tar:
+        name = next(name for name in tar.getnames() if name.endswith(suffix))
+        return tar.extractfile(name).read()

@@ -1,0 +1,5 @@
+"""``python -m serinus``: the command line."""
+
+from serinus.cli import main
+
+main()
