@@ -1,0 +1,129 @@
+"""Waiting for a replica: until it is ready, or until it ends."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import time
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+from serinus.environment import Running
+from serinus.errors import ServiceError
+
+_FIRST = 0.02
+_LONGEST = 0.25
+_TAIL = 20
+"""Lines of its log that an error shows."""
+
+Fetch = Callable[[str], tuple[int, bytes]]
+"""A URL -> the status and the body of a GET; OSError or HTTPException when there is no answer."""
+
+
+def fetch(url: str) -> tuple[int, bytes]:
+    """GET by the standard library alone: waiting must not cost an import of an HTTP client."""
+    parts = urlsplit(url)
+    connection = http.client.HTTPConnection(parts.hostname or "127.0.0.1", parts.port, timeout=5)
+    try:
+        connection.request("GET", parts.path or "/")
+        response = connection.getresponse()
+        return response.status, response.read()
+    finally:
+        connection.close()
+
+
+def ready(
+    url: str,
+    running: Running,
+    *,
+    timeout: float = 60.0,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+    fetch: Fetch = fetch,
+) -> float:
+    """Wait until a replica answers 200 on ``/readyz``.
+
+    Args:
+        url: where it answers, ``http://127.0.0.1:5000``.
+        running: the replica; when it ends, so does the waiting.
+        timeout: seconds.
+        clock: seconds that only grow.
+        sleep: waits that many seconds.
+        fetch: asks.
+
+    Returns:
+        The seconds it took.
+
+    Raises:
+        ServiceError: the replica ended (with its last log lines), or the time is over (with the reason
+            that its readiness document gives).
+    """
+    begin = clock()
+    pause = _FIRST
+    while True:
+        status, said = _ask(fetch, url.rstrip("/") + "/readyz")
+        if status == 200:
+            return clock() - begin
+        code = running.wait(0)
+        if code is not None:
+            raise ServiceError(
+                f"the service ended with exit code {code} before it was ready:\n{_tail(running.logs())}",
+                "Mend what its log names, and start it again.",
+            )
+        if clock() - begin >= timeout:
+            raise ServiceError(
+                f"the service was not ready after {timeout:g} s: {said}\n{_tail(running.logs())}".rstrip(),
+                "Mend what it names, or give it more time.",
+            )
+        sleep(pause)
+        pause = min(pause * 1.5, _LONGEST)
+
+
+def follow(
+    running: Running,
+    write: Callable[[str], object],
+    *,
+    every: float = 0.5,
+) -> int:
+    """Pass on what a replica writes until it ends.
+
+    Args:
+        running: the replica.
+        write: takes each new piece of its log.
+        every: seconds between two looks.
+
+    Returns:
+        Its exit code.
+    """
+    seen = 0
+    while True:
+        code = running.wait(every)
+        text = running.logs()
+        if len(text) > seen:
+            write(text[seen:])
+            seen = len(text)
+        if code is not None:
+            return code
+
+
+def _ask(fetch: Fetch, url: str) -> tuple[int, str]:
+    """The status, and why it is not ready in a person's words."""
+    try:
+        status, body = fetch(url)
+    except (OSError, http.client.HTTPException) as error:
+        return 0, f"{url} does not answer ({error})"
+    return status, f"{url} answers {status}{_reason(body)}"
+
+
+def _reason(body: bytes) -> str:
+    """``detail`` of problem details (RFC 9457), or the beginning of whatever came."""
+    try:
+        document = json.loads(body)
+        text = str(document["detail"])
+    except (ValueError, KeyError, TypeError):
+        text = body[:200].decode("utf-8", "replace").strip()
+    return f": {text}" if text else ""
+
+
+def _tail(log: str) -> str:
+    return "\n".join(log.splitlines()[-_TAIL:])
