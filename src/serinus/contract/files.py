@@ -11,8 +11,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from serinus.contract import UNKNOWN, Contract, Example, Schema
-from serinus.contract.violations import Check, check_schema, compile
+from serinus.contract import UNKNOWN, Contract, Example, Schema, Violation
+from serinus.contract.violations import Check, check_schema
+from serinus.contract.violations import compile as compile_schema
 from serinus.contract.wire import found, loads
 from serinus.errors import ContractError
 
@@ -111,16 +112,16 @@ def read_examples(path: Path) -> tuple[Example, ...]:
     return tuple(example for _, example in _numbered(path))
 
 
-def broken_examples(contract: Contract) -> Iterator[tuple[int, str, Any]]:
-    """Faults of the contract's own examples: (index of the example, ``request`` or ``response``, Violation)."""
+def broken_examples(contract: Contract) -> Iterator[tuple[int, str, Violation]]:
+    """Faults of the contract's own examples: (index of the example, request or response, Violation)."""
     request: Check | None = None
     response: Check | None = None
     for index, example in enumerate(contract.examples):
-        request = request or compile(contract.request)
+        request = request or compile_schema(contract.request)
         for fault in request.violations(example.request):
             yield index, "request", fault
         if example.response is not UNKNOWN:
-            response = response or compile(contract.response)
+            response = response or compile_schema(contract.response)
             for fault in response.violations(example.response):
                 yield index, "response", fault
 

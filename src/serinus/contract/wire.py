@@ -16,7 +16,7 @@ from serinus.contract import Violation
 LONGEST_VALUE: Final = 60
 """Characters of a caller's value that a message shows at most."""
 _DEEPEST: Final = 512
-"""Levels of nesting; deeper documents are refused, before any recursion, ours or a validator's, ends badly."""
+"""Levels of nesting; deeper documents are refused, before a recursion, ours or a validator's, ends badly."""
 
 
 def pointer(parts: Iterable[str | int]) -> str:
@@ -65,7 +65,8 @@ def _is_text(value: str) -> bool:
 def foreign(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[Violation]:
     """Every place that JSON text cannot carry; empty exactly when :func:`on_wire` is true."""
     if isinstance(value, (dict, list, tuple)) and len(path) >= _DEEPEST:
-        yield Violation(pointer(path), f"found more than {_DEEPEST} levels of nesting, expected fewer")
+        # Of the whole document: a pointer that long would help nobody, and may have to fit in a header.
+        yield Violation("", f"found more than {_DEEPEST} levels of nesting, expected fewer")
     elif type(value) is dict:
         for name, member in value.items():
             if type(name) is not str or not _is_text(name):
