@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,19 +16,38 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--tag", "-t", help="Tag in the layout.  [default: latest]")
-@click.option("--output", "-o", "outputs", multiple=True, metavar="KIND:FILE", help="Also write `docker-archive:FILE`, `oci-archive:FILE` or `oci:DIR`.")
-@click.option("--load", "engines", multiple=True, type=click.Choice(["docker", "podman"]), help="Also load it into an engine.")
-@click.option("--platform", "platforms", metavar="LIST", help="`linux/amd64,linux/arm64`; more than one makes an index.")
-@click.option("--locked", is_flag=True, help="Fail where serinus.lock is missing or out of date.")
-@click.option("--upgrade", is_flag=True, help="Resolve the lock and the base anew.")
-@click.option("--dockerfile", type=click.Path(path_type=Path, file_okay=False), metavar="DIR", help="Write a Dockerfile that builds the same service, instead of an image.")
+@click.option("--tag", "-t", default="latest", show_default=True, help="Tag in the layout.")
+@click.option(
+    "--output",
+    "-o",
+    "outputs",
+    multiple=True,
+    metavar="KIND:PATH",
+    help="Also write docker-archive:FILE, oci-archive:FILE or oci:DIR.",
+)
+@click.option(
+    "--load", "engines", multiple=True, type=click.Choice(["docker", "podman"]), help="Also load it there."
+)
+@click.option(
+    "--platform",
+    "platforms",
+    metavar="LIST",
+    help="Such as linux/amd64,linux/arm64; more than one makes an index.",
+)
+@click.option("--locked", is_flag=True, help="Fail if serinus.lock is missing or out of date.")
+@click.option("--upgrade", is_flag=True, help="Resolve the dependencies and the base anew.")
+@click.option(
+    "--dockerfile",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Write a Dockerfile that builds the same service, instead of an image.",
+)
 @project_option
 @json_option
 @click.pass_obj
 def build(
     output: Output,
-    tag: str | None,
+    tag: str,
     outputs: tuple[str, ...],
     engines: tuple[str, ...],
     platforms: str | None,
@@ -37,11 +56,75 @@ def build(
     dockerfile: Path | None,
     folder: str,
 ) -> None:
-    """Build the project into an OCI image in `.serinus/layout`, without a container engine."""
+    """Build the project into an OCI image in its layout, without a container engine."""
     from serinus.image.build import build as build_image
+    from serinus.image.build import layout_of
     from serinus.project import Project
 
     project = Project.load(folder)
-    wanted = tuple(platforms.split(",")) if platforms else None
     if dockerfile is not None:
-        return _dockerfile(output, project, dockerfile, locked)
+        _dockerfile(output, project, dockerfile, locked)
+        return
+    built = build_image(
+        project,
+        tag=tag,
+        locked=locked,
+        upgrade=upgrade,
+        platforms=tuple(platforms.split(",")) if platforms else None,
+        observer=output.observer,
+    )
+    written = _hand_on(output, layout_of(project), built, outputs, engines) if outputs or engines else []
+    output.result(_document(built, written), _lines(built, written))
+
+
+def _hand_on(
+    output: Output, layout: Layout, built: Built, outputs: tuple[str, ...], engines: tuple[str, ...]
+) -> list[str]:
+    from serinus.image.archive import load, parse_output, write
+
+    for text in outputs:
+        write(layout, built.descriptor, built.reference, parse_output(text), observer=output.observer)
+    for engine in engines:
+        load(engine, layout, built.descriptor, built.reference, observer=output.observer)
+    return [*outputs, *engines]
+
+
+def _document(built: Built, written: list[str]) -> dict[str, Any]:
+    layers = [
+        {
+            "name": layer.name,
+            "digest": layer.descriptor.digest,
+            "size": layer.descriptor.size,
+            "diff_id": layer.diff_id,
+            "cached": layer.cached,
+        }
+        for layer in built.layers
+    ]
+    return {
+        "digest": built.descriptor.digest,
+        "reference": built.reference,
+        "size": built.size,
+        "layers": layers,
+        "written": written,
+    }
+
+
+def _lines(built: Built, written: list[str]) -> list[str]:
+    rows = [
+        (f"  {layer.name}", human_size(layer.descriptor.size), "cached" if layer.cached else "new")
+        for layer in built.layers
+    ]
+    return [
+        *table(rows),
+        f"{built.reference}  {human_size(built.size)}",
+        built.descriptor.digest,
+        *(f"written: {text}" for text in written),
+    ]
+
+
+def _dockerfile(output: Output, project: Project, folder: Path, locked: bool) -> None:
+    from serinus.image.build import dockerfile
+
+    files = dockerfile(project, folder, locked=locked, observer=output.observer)
+    lines = [*(f"wrote {path}" for path in files), f"Next: docker build {folder}"]
+    output.result({"files": [str(path) for path in files]}, lines)
