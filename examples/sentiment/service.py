@@ -24,4 +24,4 @@ def predict(
     texts: Annotated[list[str], Field(min_length=1, max_length=64)], *, model: ort.InferenceSession
 ) -> list[Sentiment]:
     _, probabilities = model.run(None, {"text": np.array(texts, dtype=object)})
-    return [Sentiment(positive=bool(p >= 0.5), probability=round(float(p), 4)) for p in probabilities[:, 1]]
+    return [Sentiment(positive=bool(p >= 0.5), probability=round(float(p), 2)) for p in probabilities[:, 1]]

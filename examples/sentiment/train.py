@@ -1,4 +1,4 @@
-"""Train the model: TF-IDF over words and word pairs, logistic regression, as one ONNX graph from text to probability."""
+"""Train the model: TF-IDF over words and word pairs and logistic regression, as one ONNX graph."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ def main() -> None:
     save(model)
     facts = {"accuracy": round(accuracy, 4), "train": len(train), "test": len(test)}
     (HERE / "model.json").write_text(json.dumps(facts) + "\n")
-    print(f"{len(train)} sentences, accuracy {accuracy:.3f} on {len(test)} others, {time.perf_counter() - begin:.1f} s")
+    took = time.perf_counter() - begin
+    print(f"{len(train)} sentences, accuracy {accuracy:.3f} on {len(test)} others, {took:.1f} s")
 
 
 def save(model: object) -> None:
