@@ -5,8 +5,8 @@ types of inputs and outputs, and the names of initializers, since an initializer
 default value and not asked of a caller (IR version 3 wants all of them listed as inputs).
 
 A request is an object {input: nested arrays}, a response an object {output: nested arrays}, outermost
-dimension first. In a request a free dimension is at least 1; that symbolic dimensions are equal wherever their
-name stands is for the service to check.
+dimension first. In a request a free dimension is at least 1. That symbolic dimensions are equal wherever a
+name stands, is for the service to check.
 """
 
 from __future__ import annotations
