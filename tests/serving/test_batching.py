@@ -207,9 +207,7 @@ def test_requests_that_come_while_the_worker_is_busy_are_one_batch() -> None:
         await asyncio.sleep(0)
         assert batcher.queued == 6
         gate.set()
-        answers = await asyncio.gather(first, *others)
-        batcher.close()
-        return answers
+        return await asyncio.gather(first, *others)
 
     assert asyncio.run(main()) == [0, 2, 4, 6, 8, 10, 12]
     assert sizes == [1, 4, 2]
@@ -256,9 +254,7 @@ def test_a_wrong_number_of_results_is_an_error_for_all_of_the_batch(
     async def main() -> list[Any]:
         batcher: Batcher[int, Any] = Batcher(function, Batching(8))
         tasks = [batcher.submit(i) for i in range(3)]
-        answers = await asyncio.gather(*tasks, return_exceptions=True)
-        batcher.close()
-        return answers
+        return await asyncio.gather(*tasks, return_exceptions=True)
 
     for answer in asyncio.run(main()):
         assert isinstance(answer, ServiceError)
@@ -270,9 +266,7 @@ def test_a_wrong_number_of_results_is_an_error_for_all_of_the_batch(
 def test_tuples_and_arrays_are_lists_too(results: Callable[[list[int]], Any]) -> None:
     async def main() -> list[int]:
         batcher: Batcher[int, int] = Batcher(results, Batching(8))
-        answers = await asyncio.gather(*(batcher.submit(i) for i in range(5)))
-        batcher.close()
-        return answers
+        return await asyncio.gather(*(batcher.submit(i) for i in range(5)))
 
     assert asyncio.run(main()) == [0, 1, 2, 3, 4]
 
@@ -291,9 +285,7 @@ def test_whatever_the_function_raises_its_batch_hears_and_the_next_one_runs(erro
         batcher: Batcher[int, int] = Batcher(function, Batching(2))
         async with asyncio.timeout(10):
             failed = await asyncio.gather(batcher.submit(1), batcher.submit(13), return_exceptions=True)
-            answers = [*failed, await batcher.submit(4)]
-        batcher.close()
-        return answers
+            return [*failed, await batcher.submit(4)]
 
     for function in (sync, coroutine):
         first, second, third = asyncio.run(main(function))

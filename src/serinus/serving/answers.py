@@ -61,14 +61,3 @@ class Problem(Exception):
         if self.violations:
             document["errors"] = [{"pointer": v.pointer, "detail": v.message} for v in self.violations]
         return Answer(self.status, orjson.dumps(document), (("content-type", PROBLEM_JSON), *self.headers))
-
-
-class BrokenResponse(Exception):
-    """The service's answer must not be sent: JSON cannot carry it (a NaN), or its contract forbids it.
-
-    Raised by a service; the server answers 500 with the header ``serinus-violation`` and counts it.
-    """
-
-    def __init__(self, violations: Sequence[Violation]) -> None:
-        super().__init__("; ".join(f"{v.pointer}: {v.message}" for v in violations))
-        self.violations = tuple(violations)

@@ -11,12 +11,12 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Mapping, Set, Sized
-from concurrent.futures import Executor, ThreadPoolExecutor
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Set, Sized
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, cast
 
 from serinus.errors import ServiceError
+from serinus.serving.admission import Pool
 
 F = TypeVar("F", bound=Callable[..., Any])
 Item = TypeVar("Item")
@@ -102,7 +102,7 @@ class Batcher(Generic[Item, Result]):
         function: sync or async; takes a list of items, returns as many results in the same order.
         batching: the largest batch and the longest wait.
         workers: how many batches may be under way at once.
-        executor: where a sync function runs; by default ``workers`` threads of its own.
+        run: calls a sync function on a thread; by default one of ``workers`` threads of its own.
         observe: told of each batch.
     """
 
@@ -112,7 +112,7 @@ class Batcher(Generic[Item, Result]):
         batching: Batching,
         *,
         workers: int = 1,
-        executor: Executor | None = None,
+        run: Callable[..., Awaitable[Any]] | None = None,
         observe: Observe = _look_away,
     ) -> None:
         self._function = function
@@ -121,8 +121,7 @@ class Batcher(Generic[Item, Result]):
         )
         self._batching = batching
         self._free = workers
-        self._own = None if executor or self._is_async else ThreadPoolExecutor(workers, "batch")
-        self._executor = executor or self._own
+        self._on_thread = run or Pool(workers, workers, "batch").run
         self._observe = observe
         self._queue: deque[_Waiting[Item, Result]] = deque()
         self._gathering = False
@@ -156,11 +155,6 @@ class Batcher(Generic[Item, Result]):
             if waiting in self._queue:
                 self._queue.remove(waiting)
             raise
-
-    def close(self) -> None:
-        """Let go of the threads. What is under way still ends; nothing may be submitted any more."""
-        if self._own is not None:
-            self._own.shutdown(wait=False)
 
     def _start_worker(self) -> None:
         if self._queue and self._free and not self._gathering:
@@ -221,16 +215,7 @@ class Batcher(Generic[Item, Result]):
     async def _call(self, items: list[Item]) -> Any:
         if self._is_async:
             return await self._function(items)
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._executor, _call_in_thread, self._function, items)
-
-
-def _call_in_thread(function: Callable[[list[Item]], Any], items: list[Item]) -> Any:
-    """Call, and turn ``StopIteration`` into an error that a future can carry: it would be lost otherwise."""
-    try:
-        return function(items)
-    except StopIteration as error:
-        raise RuntimeError("the batched function raised StopIteration") from error
+        return await self._on_thread(self._function, items)
 
 
 def _fail(batch: Iterable[_Waiting[Any, Any]], error: Exception) -> None:
