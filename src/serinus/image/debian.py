@@ -23,7 +23,7 @@ import tarfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from serinus.errors import BaseError
 from serinus.events import Observer, ignore, step
@@ -110,18 +110,16 @@ class Entry:
     link: str = ""
 
 
-def available() -> bool:
-    """Whether mmdebstrap is on this machine."""
-    import shutil
-
-    return shutil.which("mmdebstrap") is not None
+class NotInstalledError(BaseError):
+    """mmdebstrap is not installed."""
 
 
 def run(command: Sequence[str]) -> None:
     """Run mmdebstrap. Times are those of the packages, none is of today.
 
     Raises:
-        BaseError: it is not installed, or failed; the message is what it said.
+        NotInstalledError: it is not installed.
+        BaseError: it failed; the message is what it said.
     """
     import os
     import subprocess
@@ -133,7 +131,7 @@ def run(command: Sequence[str]) -> None:
             errors="replace", check=False,
         )  # fmt: skip
     except FileNotFoundError:
-        raise BaseError(
+        raise NotInstalledError(
             "mmdebstrap, which assembles a Debian base, is not installed",
             "apt-get install mmdebstrap, or name a base image in [image] base.",
         ) from None
@@ -319,7 +317,7 @@ def _write(layout: Layout, source: tarfile.TarFile, entries: Mapping[str, Entry]
     from isal import igzip
 
     with layout.new_blob() as blob:
-        gzip: Any = igzip.GzipFile(filename="", fileobj=blob, mode="wb", compresslevel=1, mtime=0)
+        gzip = cast(Any, igzip.GzipFile)(filename="", fileobj=blob, mode="wb", compresslevel=1, mtime=0)
         tee: Any = _Tee(gzip)
         with gzip, tarfile.open(fileobj=tee, mode="w|", format=tarfile.PAX_FORMAT, bufsize=1 << 20) as out:
             for path in sorted(entries, key=str.encode):
