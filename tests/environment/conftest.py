@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import socket
-import sys
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from images import layer_of, make_image, python_tree
+from images import Tiny, layer_of, make_image, python_tree, sys_python
 
-from serinus.registry import Descriptor
 from serinus.registry.layout import Layout
 
-SERVER = '''
+SERVER = """
 import http.server, json, os, signal, sys, threading
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -48,7 +45,7 @@ signal.signal(signal.SIGTERM, ended)
 print("listening", flush=True)
 server.serve_forever()
 sys.exit(7)
-'''
+"""
 
 
 @pytest.fixture(scope="session")
@@ -61,7 +58,7 @@ def python_layer(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny(python_layer: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Layout, Descriptor]:
+def tiny(python_layer: Path, tmp_path_factory: pytest.TempPathFactory) -> Tiny:
     """An image that answers every GET with what it sees around itself."""
     layout = Layout(tmp_path_factory.mktemp("layout"))
     code = layer_of({"srv/server.py": SERVER.encode(), "etc/passwd": b"bird:x:1234:4321::/nest:/bin/sh\n"})
@@ -73,12 +70,12 @@ def tiny(python_layer: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[
         "User": "bird",
         "ExposedPorts": {"5000/tcp": {}},
     }
-    return layout, make_image(layout, [python_layer.read_bytes(), code], config)
-
-
-def sys_python() -> str:
-    """Where the interpreter stands in the tiny image: where it stands here."""
-    return os.path.realpath(sys.executable)
+    image = make_image(layout, [python_layer.read_bytes(), code], config)
+    expected = {
+        **{"path": "/hello", "uid": 1234, "gid": 4321, "cwd": "/srv", "written": False},
+        **{"version": image.digest, "word": "tweet", "leaked": None, "home": "/nest"},
+    }
+    return Tiny(layout, image, expected)
 
 
 @pytest.fixture

@@ -11,13 +11,34 @@ import subprocess
 import sys
 import sysconfig
 import tarfile
+import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from serinus.environment import launch
 from serinus.registry import CONFIG, INDEX, LAYER, LAYER_GZIP, LAYER_ZSTD, MANIFEST, Descriptor
 from serinus.registry.layout import Layout
+
+
+class Tiny(NamedTuple):
+    """The tiny image, and what it answers in every runtime."""
+
+    layout: Layout
+    image: Descriptor
+    expected: dict[str, Any]
+
+
+def answered(port: int) -> Any:
+    """What the tiny image answers."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/hello", timeout=10) as response:
+        return json.loads(response.read())
+
+
+def sys_python() -> str:
+    """Where the interpreter stands in the tiny image: where it stands here."""
+    return os.path.realpath(sys.executable)
+
 
 _LEFT_OUT = re.compile(
     r"(^|/)(test|tests|idlelib|tkinter|turtledemo|ensurepip|lib2to3|site-packages|dist-packages|__pycache__"

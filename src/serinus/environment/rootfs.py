@@ -71,6 +71,7 @@ def root(
         clock: seconds since the epoch, for the last use.
 
     Raises:
+        NotFound: the layout lacks a layer.
         DigestMismatch: a layer is not what its ``diff_id`` says.
         RegistryError: a layer cannot be unpacked, or holds names that lead outside.
         RuntimeUnavailable: the cache cannot be written; the message says why.
@@ -181,6 +182,7 @@ def _ensure_layer(cache: Path, layout: Layout, layer: Layer, now: float) -> None
                 }
             )
         )
+    _touch(place, now)
 
 
 def _marks(text: str) -> Marks:

@@ -24,7 +24,7 @@ from importlib import import_module
 from pathlib import Path, PurePosixPath
 from typing import IO, Protocol, cast
 
-from serinus.errors import DigestMismatch, RegistryError
+from serinus.errors import DigestMismatch, NotFound, RegistryError
 
 _GZIP = b"\x1f\x8b"
 _ZSTD = b"\x28\xb5\x2f\xfd"
@@ -87,6 +87,7 @@ def unpack(blob: Path, diff_id: str, folder: Path) -> Marks:
 
     Raises:
         DigestMismatch: the bytes are not those of ``diff_id``.
+        NotFound: there is no such file, or it may not be read.
         RegistryError: not a tar, cut off, or with names that no layer may have.
     """
     opened, fault = _opened(blob)
@@ -139,8 +140,13 @@ _Opened = tuple[AbstractContextManager[_Readable], type[Exception]]
 
 def _opened(blob: Path) -> _Opened:
     """The plain tar in ``blob``, and what its decompressor raises on bytes that it cannot read."""
-    with blob.open("rb") as file:
-        magic = file.read(4)
+    try:
+        with blob.open("rb") as file:
+            magic = file.read(4)
+    except OSError as error:
+        raise NotFound(
+            f"layer {blob} cannot be read: {error.strerror}", "Pull or build the image again."
+        ) from None
     if magic.startswith(_GZIP):
         # Loaded by name: its stubs call the exception class a mere exception.
         return import_module("isal.igzip").open(blob, "rb"), import_module("isal.isal_zlib").error
