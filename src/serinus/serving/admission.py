@@ -1,0 +1,166 @@
+"""Admission: how many requests may be under way, and how long each may take."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import Any
+
+from serinus.serving.answers import Problem
+
+RETRY_AFTER = ("retry-after", "1")
+
+
+class Gate:
+    """Lets at most ``limit`` requests in at a time; the next is turned away with 503."""
+
+    __slots__ = ("inside", "limit")
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.inside = 0
+
+    def enter(self) -> None:
+        """Let one request in; :meth:`leave` must follow.
+
+        Raises:
+            Problem: 503 with ``Retry-After`` when ``limit`` are inside.
+        """
+        if self.inside >= self.limit:
+            raise Problem(
+                503, f"{self.inside} requests are under way, as many as are allowed", headers=[RETRY_AFTER]
+            )
+        self.inside += 1
+
+    def leave(self) -> None:
+        """One request is answered."""
+        self.inside -= 1
+
+
+class Deadlines:
+    """Cancels tasks that take longer than ``seconds``, with one timer for all of them.
+
+    All deadlines are the same length, so the tasks stand in the order in which they are due, and watching
+    one costs a dictionary entry and no timer of its own.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._due: dict[asyncio.Task[Any], float] = {}
+        self._expired: set[asyncio.Task[Any]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def enter(self) -> asyncio.Task[Any]:
+        """Watch the running task from now on; :meth:`leave` must follow."""
+        loop = asyncio.get_running_loop()
+        task: asyncio.Task[Any] | None = asyncio.current_task()
+        assert task is not None, "deadlines watch tasks, and this runs in none"  # noqa: S101
+        due = self._due[task] = loop.time() + self.seconds
+        if self._timer is None:
+            self._timer = loop.call_at(due, self._strike, loop)
+        return task
+
+    def leave(self, task: asyncio.Task[Any]) -> bool:
+        """Watch the task no longer; whether its time had run out, and it was cancelled for that."""
+        self._due.pop(task, None)
+        if task not in self._expired:
+            return False
+        self._expired.discard(task)
+        task.uncancel()
+        return True
+
+    def _strike(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._timer = None
+        for task, due in list(self._due.items()):
+            if due > loop.time():
+                self._timer = loop.call_at(due, self._strike, loop)
+                return
+            del self._due[task]
+            self._expired.add(task)
+            task.cancel()
+
+    def problem(self) -> Problem:
+        """What the caller is told."""
+        return Problem(504, f"no answer within {self.seconds:g} seconds")
+
+
+_Job = tuple["asyncio.Future[Any]", contextvars.Context, Callable[..., Any], tuple[Any, ...]]
+
+
+class Pool:
+    """Threads that run sync functions, so that the event loop stays free.
+
+    A call whose time has run out keeps its thread until it returns by itself, for a thread cannot be
+    stopped; such calls count against ``limit``, so that they cannot pile up without end. The threads start
+    with the first call, and are daemons: a stuck one does not keep the process from ending.
+
+    Args:
+        size: how many calls run at once.
+        limit: how many may run or wait.
+        name: what the threads are called.
+    """
+
+    def __init__(self, size: int, limit: int, name: str = "predict") -> None:
+        self._size = size
+        self._gate = Gate(max(limit, size))
+        self._name = name
+        self._jobs: SimpleQueue[_Job] = SimpleQueue()
+        self._started = False
+
+    @property
+    def pending(self) -> int:
+        """Calls that run or wait."""
+        return self._gate.inside
+
+    async def run(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Call the function on a thread, in the caller's context.
+
+        Raises:
+            Problem: 503 when too many calls run or wait.
+            Exception: whatever the function raises.
+        """
+        self._gate.enter()
+        if not self._started:
+            self._start()
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._jobs.put((future, contextvars.copy_context(), function, args))
+        return await future
+
+    def _start(self) -> None:
+        self._started = True
+        for number in range(self._size):
+            threading.Thread(target=self._work, name=f"{self._name}-{number}", daemon=True).start()
+
+    def _work(self) -> None:
+        while True:
+            future, context, function, args = self._jobs.get()
+            result: Any = None
+            error: Exception | None = None
+            if not future.cancelled():
+                try:
+                    result = context.run(function, *args)
+                except StopIteration as stopped:
+                    # A future cannot carry it: the caller's coroutine would take it for its own end.
+                    error = RuntimeError("the function raised StopIteration")
+                    error.__cause__ = stopped
+                except BaseException as raised:  # noqa: BLE001  (sys.exit fails its request, not the server)
+                    error = (
+                        raised
+                        if isinstance(raised, Exception)
+                        else RuntimeError(f"the function raised {raised!r}")
+                    )
+            future.get_loop().call_soon_threadsafe(self._settle, future, result, error)
+            # An idle thread must not keep the last request's objects alive.
+            del future, context, function, args, result, error
+
+    def _settle(self, future: asyncio.Future[Any], result: Any, error: Exception | None) -> None:
+        self._gate.leave()
+        if future.done():
+            return
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(result)

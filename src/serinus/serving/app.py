@@ -1,0 +1,302 @@
+"""The router: one RSGI application in front of a service of any kind.
+
+Every answer has ``serinus-version`` and ``x-request-id``, is counted, and is held back until it is whole
+and checked. Every error is a problem document (RFC 9457); what a service raised stands in the log alone,
+under the id that the caller is told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+from time import perf_counter
+from typing import Any
+from urllib.parse import quote
+
+from serinus.contract.violations import BrokenContract, Check
+from serinus.serving import rsgi
+from serinus.serving.admission import RETRY_AFTER, Deadlines, Gate
+from serinus.serving.answers import Answer, Problem
+from serinus.serving.leaks import fault_id, sealed
+from serinus.serving.logs import REQUEST_ID, Access, log
+from serinus.serving.metrics import CONTENT_TYPE, Metrics
+from serinus.serving.predictions import observed
+from serinus.serving.responses import decoded
+from serinus.serving.rsgi import Exchange, Headers, Scope
+from serinus.serving.service import Mounted, Service
+
+HEALTH, READY, METRICS, OPENAPI = "/healthz", "/readyz", "/metrics", "/openapi.json"
+VIOLATION = "serinus-violation"
+OTHER = "other"
+"""The route under which everything is counted that is none of the server's own routes."""
+_QUIET = frozenset((HEALTH, READY, METRICS))
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A service that is ready for callers, and what its answers are held to."""
+
+    service: Service
+    response: Check | None
+    """The compiled schema of a response; None checks nothing."""
+    openapi: bytes
+    """The API's description as JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Sizes in bytes, times in seconds."""
+
+    max_body: int
+    deadline: float
+    queue: int
+
+
+Handler = Callable[[Scope, Exchange, Headers], Awaitable[int]]
+"""Answers one request with further header fields, and says with what status."""
+
+
+class Router:
+    """The RSGI application.
+
+    Until :meth:`open` it says that it is alive and not ready; after :meth:`drain` that it is not ready any
+    more, and asks each caller to close its connection.
+
+    Args:
+        route: path of the predictions.
+        limits: how much, how long, how many.
+        version: value of ``serinus-version``.
+        metrics: where everything is counted.
+        access: notes each request; None does not.
+    """
+
+    def __init__(
+        self,
+        route: str,
+        limits: Limits,
+        version: str,
+        metrics: Metrics,
+        *,
+        access: Access | None = None,
+    ) -> None:
+        self.route = route
+        self.in_flight = 0
+        self.gather: Callable[[], Awaitable[tuple[str, bool]]] = self._alone
+        """The metrics of all workers as text, and whether all of them are ready."""
+        self.reason = "the model is being loaded"
+        self.opened: Opened | None = None
+        self._limits = limits
+        self._gate = Gate(limits.queue)
+        self._deadlines = Deadlines(limits.deadline)
+        self._version = ("serinus-version", version)
+        self._metrics = metrics
+        self._access = access
+        self._draining = False
+        self._mounts: tuple[tuple[str, Mounted], ...] = ()
+        self._stream: Handler | None = None
+        self._routes: dict[str, Callable[[Scope, Exchange], Awaitable[Answer]]] = {
+            HEALTH: self._health,
+            READY: self._readiness,
+            METRICS: self._exposition,
+            OPENAPI: self._description,
+        }
+        self._routes[route] = self._predict
+        metrics.set_gauge("serinus_ready", "Whether the service is ready.", lambda: int(self.ready))
+        metrics.set_gauge("serinus_in_flight", "Requests under way or waiting.", lambda: self._gate.inside)
+        metrics.set_gauge("serinus_queue_limit", "Requests that may be under way.", lambda: self._gate.limit)
+
+    @property
+    def ready(self) -> bool:
+        """Whether predictions are answered and new callers are welcome."""
+        return self.opened is not None and not self._draining
+
+    def open(self, opened: Opened) -> None:
+        """Answer predictions from now on."""
+        self.opened = opened
+        self._mounts = opened.service.mounts
+        self._stream = opened.service.stream and self._pass
+
+    def drain(self) -> None:
+        """Say that the service is not ready, and ask callers to close their connections; go on answering."""
+        self._draining = True
+        self.reason = "the service is stopping"
+
+    async def __call__(self, scope: Scope, exchange: Exchange) -> None:
+        """Answer one request."""
+        begin = perf_counter()
+        identity = rsgi.request_id(scope.headers.get("x-request-id"))
+        REQUEST_ID.set(identity)
+        extra = [self._version, ("x-request-id", identity)]
+        if self._draining:
+            extra.append(rsgi.CLOSE)
+        label, status = OTHER, 500
+        self.in_flight += 1
+        try:
+            handler = self._routes.get(scope.path)
+            if handler is None:
+                label, status = await self._elsewhere(scope, exchange, extra)
+            elif self._stream is not None and scope.path == self.route and self._is_apps(scope):
+                label, status = self.route, await self._stream(scope, exchange, extra)
+            else:
+                label = scope.path
+                answer = await handler(scope, exchange)
+                status = answer.status
+                rsgi.send(exchange, answer, extra)
+        except Exception as error:  # noqa: BLE001  (this is the one place where errors become answers)
+            answer = self._refusal(error)
+            status = answer.status
+            rsgi.send(exchange, answer, extra)
+        finally:
+            self.in_flight -= 1
+            seconds = perf_counter() - begin
+            self._metrics.request(label, status, seconds)
+            if self._access is not None and (label not in _QUIET or status >= 400):
+                self._access(identity, scope.method, label if label != OTHER else scope.path, status, seconds)
+
+    def _is_apps(self, scope: Scope) -> bool:
+        """Whether a request on the route is none of ours: no prediction, or nothing to hold it to."""
+        return scope.method != "POST" or self.opened is None or self.opened.service.contract is None
+
+    async def _elsewhere(self, scope: Scope, exchange: Exchange, extra: Headers) -> tuple[str, int]:
+        """A path that is none of the server's own: what is mounted, the app, or nothing."""
+        if scope.headers.get("upgrade", "").lower() == "websocket":
+            raise Problem(501, "WebSockets are not served")
+        for prefix, mounted in self._mounts:
+            if scope.path == prefix or scope.path.startswith(f"{prefix}/"):
+                answer = await self._within(partial(self._mounted, mounted, scope, exchange))
+                for name, pointer in answer.headers:
+                    if name == VIOLATION:
+                        self._metrics.violation("response", pointer)
+                rsgi.send(exchange, answer, extra)
+                return prefix, answer.status
+        if self._stream is not None:
+            return OTHER, await self._stream(scope, exchange, extra)
+        if self.opened is None:
+            raise self._not_ready()
+        raise Problem(
+            404, f"there is nothing at {scope.path[:200]}; predictions are answered at {self.route}"
+        )
+
+    async def _mounted(self, mounted: Mounted, scope: Scope, exchange: Exchange) -> Answer:
+        body = await rsgi.body(scope, exchange, self._limits.max_body)
+        method = "GET" if scope.method == "HEAD" else scope.method
+        return await mounted(method, scope.path, dict(scope.headers.items()), body)
+
+    async def _pass(self, scope: Scope, exchange: Exchange, extra: Headers) -> int:
+        if self.opened is None or self.opened.service.stream is None:
+            raise self._not_ready()
+        stream = self.opened.service.stream
+        status: int = await self._within(partial(stream, scope, exchange, extra))
+        return status
+
+    async def _predict(self, scope: Scope, exchange: Exchange) -> Answer:
+        opened = self.opened
+        if opened is None:
+            raise self._not_ready()
+        if scope.method != "POST":
+            raise Problem(405, f"{scope.method} is not possible here; send POST", headers=[("allow", "POST")])
+        answer = await self._within(partial(self._ask, opened.service, scope, exchange))
+        if value := self.hold(answer, opened.response):
+            for pointer, scalar in observed(value[0]):
+                self._metrics.predicted(pointer, scalar)
+        return sealed(answer)
+
+    async def _ask(self, service: Service, scope: Scope, exchange: Exchange) -> Answer:
+        if service.contract is not None:
+            rsgi.require_json(scope.headers)
+        return await service.answer(scope, await rsgi.body(scope, exchange, self._limits.max_body))
+
+    async def _within(self, work: Callable[[], Awaitable[Any]]) -> Any:
+        """Do the work inside the gate and before the deadline."""
+        self._gate.enter()
+        try:
+            task = self._deadlines.enter()
+            try:
+                return await work()
+            except asyncio.CancelledError:
+                if self._deadlines.leave(task):
+                    raise self._deadlines.problem() from None
+                raise
+            finally:
+                self._deadlines.leave(task)
+        finally:
+            self._gate.leave()
+
+    @staticmethod
+    def hold(answer: Answer, check: Check | None) -> tuple[Any] | None:
+        """Hold a 2xx answer to the contract: its decoded body, or None when there is nothing to check.
+
+        Raises:
+            BrokenContract: with the pointer of every fault.
+        """
+        if check is None or not 200 <= answer.status < 300:
+            return None
+        value = decoded(answer.body)
+        if not check.ok(value):
+            raise BrokenContract(check.violations(value))
+        return (value,)
+
+    def _refusal(self, error: Exception) -> Answer:
+        """The answer to a request that failed; what the caller must not see goes to the log."""
+        if isinstance(error, Problem):
+            if error.status == 422:
+                for violation in error.violations:
+                    self._metrics.violation("request", violation.pointer)
+            return error.answer()
+        identity = fault_id()
+        if isinstance(error, BrokenContract):
+            for violation in error.violations:
+                self._metrics.violation("response", violation.pointer)
+            faults = [f"{v.pointer or '#'}: {v.message}" for v in error.violations[:16]]
+            log.error("a response broke the contract", extra={"id": identity, "violations": faults})
+            pointer = error.violations[0].pointer
+            detail = "the service's response breaks its contract, and was not sent"
+            problem = Problem(500, detail, error.violations, [(VIOLATION, header_pointer(pointer))])
+            return problem.answer(id=identity)
+        log.error("the service raised %s", type(error).__name__, exc_info=error, extra={"id": identity})
+        return Problem(500, "the service failed; its log has the reason under this id").answer(id=identity)
+
+    def _not_ready(self) -> Problem:
+        return Problem(503, self.reason, headers=[RETRY_AFTER])
+
+    async def _health(self, scope: Scope, exchange: Exchange) -> Answer:
+        _only_get(scope)
+        return Answer(200, b'{"status":"alive"}')
+
+    async def _readiness(self, scope: Scope, exchange: Exchange) -> Answer:
+        _only_get(scope)
+        if not self.ready:
+            raise self._not_ready()
+        if not (await self.gather())[1]:
+            raise Problem(503, "another worker is not ready yet", headers=[RETRY_AFTER])
+        return Answer(200, b'{"status":"ready"}')
+
+    async def _exposition(self, scope: Scope, exchange: Exchange) -> Answer:
+        _only_get(scope)
+        text, _ = await self.gather()
+        return Answer(200, text.encode(), (("content-type", CONTENT_TYPE),))
+
+    async def _description(self, scope: Scope, exchange: Exchange) -> Answer:
+        _only_get(scope)
+        if self.opened is None:
+            raise self._not_ready()
+        return Answer(200, self.opened.openapi)
+
+    async def _alone(self) -> tuple[str, bool]:
+        return self.state()
+
+    def state(self) -> tuple[str, bool]:
+        """The metrics of this process as text, and whether it is ready."""
+        return self._metrics.text(), self.ready
+
+
+def _only_get(scope: Scope) -> None:
+    if scope.method not in ("GET", "HEAD"):
+        raise Problem(405, f"{scope.method} is not possible here; send GET", headers=[("allow", "GET, HEAD")])
+
+
+def header_pointer(pointer: str) -> str:
+    """A JSON Pointer as a header value: ``#`` is the whole document, all but ASCII is percent-encoded."""
+    return quote(pointer[:256], safe="/~!#$&'()*+,;=:@?[]<>{}|^` ") if pointer else "#"
