@@ -1,6 +1,6 @@
 """An image's root file system as a folder, made once and shared.
 
-Under ``rootfs/`` in the cache (``$SERINUS_CACHE``, default ``~/.cache/serinus``)::
+Under ``rootfs/`` in the user's cache folder (:func:`serinus.files.cache_folder`)::
 
     layers/<diff_id>/tree, marks.json   one layer as it came, see ``unpack``
     roots/<chain_id>/tree, layers.json  layers on top of each other: a farm of hard links to their files
@@ -28,6 +28,7 @@ from pathlib import Path
 
 from serinus.environment.unpack import Marks, inside, unpack
 from serinus.errors import RuntimeUnavailable
+from serinus.files import cache_folder
 from serinus.image import Layer
 from serinus.registry.layout import Layout
 
@@ -36,9 +37,8 @@ _UNUSED = 14 * 24 * 3600.0
 
 
 def folder() -> Path:
-    """Where root file systems are kept: ``rootfs`` in ``$SERINUS_CACHE``, or in ``~/.cache/serinus``."""
-    cache = os.environ.get("SERINUS_CACHE")
-    return (Path(cache) if cache else Path.home() / ".cache" / "serinus") / "rootfs"
+    """Where root file systems are kept: ``rootfs`` in the user's cache folder."""
+    return cache_folder() / "rootfs"
 
 
 def chain_id(diff_ids: Sequence[str]) -> str:
