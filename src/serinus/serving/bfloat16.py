@@ -23,7 +23,7 @@ _ONNX_BFLOAT16 = 16
 
 def to_bits(array: Array) -> Array:
     """uint16 bits of float32 values, rounded to the nearest bfloat16. NaN stays NaN."""
-    wide = numpy.ascontiguousarray(array, "float32").view("uint32")
+    wide = array.astype("float32", order="C").view("uint32")
     odd = (wide >> 16) & 1
     rounded = ((wide + (0x7FFF + odd)) >> 16).astype("uint16")
     return numpy.where(numpy.isnan(array), numpy.uint16(0x7FC0), rounded).astype("uint16")
@@ -31,7 +31,7 @@ def to_bits(array: Array) -> Array:
 
 def from_bits(bits: Array) -> Array:
     """float32 values of uint16 bits, exactly."""
-    return (numpy.ascontiguousarray(bits, "uint16").astype("uint32") << 16).view("float32")
+    return (bits.astype("uint32", order="C") << 16).astype("uint32").view("float32")
 
 
 def runner(

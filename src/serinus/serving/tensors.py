@@ -296,18 +296,15 @@ def _writable(array: Array) -> object:
     Numbers of single precision are written with as few digits as tell them apart, which rounds the largest
     of them up beyond the type's range; an array with such numbers is written with the digits of doubles.
     """
-    if (
-        array.dtype.kind == "f"
-        and array.size
-        and float(numpy.abs(array).max()) > _ROUNDS_UP.get(array.dtype.name, numpy.inf)
-    ):
+    if array.dtype == "float32" and array.size and float(numpy.abs(array).max()) > _ROUNDED_UP:
         array = array.astype("float64")
     if array.ndim == 0:
         return orjson.Fragment(orjson.dumps(array.reshape(1), option=_OPTIONS)[1:-1])
     return numpy.ascontiguousarray(array)
 
 
-_ROUNDS_UP = {"float32": 3.4e38}
+_ROUNDED_UP = 3.38e38
+"""Below the largest bfloat16 and float32."""
 
 
 # ---------------------------------------------------------------------------------------------- words
