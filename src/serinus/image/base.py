@@ -21,7 +21,8 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -75,7 +76,7 @@ class Assemble(Protocol):
         ...
 
 
-Connect = Callable[[str], tuple[Source, str]]
+Connect = Callable[[str], AbstractContextManager[tuple[Source, str]]]
 """Opens what a reference names: a source, and the tag or digest to ask it for."""
 
 
@@ -99,7 +100,8 @@ def assemble(suite: str, platform: Platform, layout: Layout, *, observer: Observ
     return debian.assemble(suite, platform, layout, observer=observer)
 
 
-def connect(reference: str) -> tuple[Source, str]:
+@contextmanager
+def connect(reference: str) -> Iterator[tuple[Source, str]]:
     """Open the repository of a registry.
 
     Raises:
@@ -109,7 +111,8 @@ def connect(reference: str) -> tuple[Source, str]:
     from serinus.registry.reference import parse as parse_reference
 
     parsed = parse_reference(reference)
-    return Repository(parsed), parsed.name
+    with Repository(parsed) as repository:
+        yield repository, parsed.name
 
 
 @dataclass(frozen=True)
@@ -143,8 +146,8 @@ class _Resolver:
         if kind == "oci":
             path, tag = _split_tag(rest)
             return self._copied(Layout(self.root / path), locked or tag)
-        source, name = self.connect(self.reference)
-        return self._copied(source, locked or name)
+        with self.connect(self.reference) as (source, name):
+            return self._copied(source, locked or name)
 
     def _complete(self, digest: str) -> Base | None:
         base = self.store.known(digest)
@@ -169,8 +172,8 @@ class _Resolver:
     def _instead(self, missing: BaseError) -> Base:
         self.observer(Noted(f"{missing.message}: {FALLBACK} is the base in place of {self.reference}"))
         try:
-            source, name = self.connect(FALLBACK)
-            return replace(self._copied(source, name), reference=FALLBACK)
+            with self.connect(FALLBACK) as (source, name):
+                return replace(self._copied(source, name), reference=FALLBACK)
         except RegistryError as error:
             raise BaseError(
                 f"{missing.message}, and {FALLBACK}, which would stand in, cannot be had: {error.message}",

@@ -196,5 +196,10 @@ def packages(tree: Path) -> tuple[tuple[str, str], ...]:
     found = []
     for metadata in tree.glob("*.dist-info"):
         project, _, version = metadata.stem.rpartition("-")
-        found.append((re.sub(r"[-_.]+", "-", project).lower(), version))
+        found.append((normalised(project), version))
     return tuple(sorted(found))
+
+
+def normalised(name: str) -> str:
+    """The name of a package in its normal form (PyPA, "Names and normalization")."""
+    return re.sub(r"[-_.]+", "-", name).lower()
