@@ -1,6 +1,6 @@
 """The command line: parse, call, print, exit code. The only place that prints.
 
-Each module beside this one holds the commands of one stage and is imported when one of them is called, because
+Each module beside this one holds the commands of one stage and is imported when one of them is called, since
 the command line must start fast. Exit codes:
 
 ==== ==================================================================
@@ -95,11 +95,13 @@ def run(arguments: list[str]) -> int:
         return INTERRUPTED
     except BrokenPipeError:
         return _reader_went_away()
-    except Exception as error:  # the last resort: a fault of ours is shown whole
+    except Exception as error:  # noqa: BLE001  the last resort: a fault of ours is shown whole
         import traceback
 
         traceback.print_exc()
-        output.error("Fault", f"{type(error).__name__}: {error}", "This is a fault of Serinus: please report it.")
+        output.error(
+            "Fault", f"{type(error).__name__}: {error}", "This is a fault of Serinus: please report it."
+        )
         return FAULT
     finally:
         output.close()

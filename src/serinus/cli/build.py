@@ -123,8 +123,12 @@ def _lines(built: Built, written: list[str]) -> list[str]:
 
 
 def _dockerfile(output: Output, project: Project, folder: Path, locked: bool) -> None:
-    from serinus.image.build import dockerfile
+    from serinus.image import lock as locks
+    from serinus.image.dockerfile import export
+    from serinus.image.promises import of_project
 
-    files = dockerfile(project, folder, locked=locked, observer=output.observer)
+    lock, inputs = locks.ensure(project, locked=locked, observer=output.observer)
+    contract = of_project(project, output.observer)
+    files = [folder / file for file in export(project, lock, contract, folder, index=inputs.index)]
     lines = [*(f"wrote {path}" for path in files), f"Next: docker build {folder}"]
     output.result({"files": [str(path) for path in files]}, lines)

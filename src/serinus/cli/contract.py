@@ -21,7 +21,7 @@ def contract() -> None:
 @click.pass_obj
 def show(output: Output, what: str) -> None:
     """Show the contract of a project, a contract file or an image."""
-    from serinus.image.contracts import contract_of
+    from serinus.image.promises import contract_of
 
     document = json.loads(contract_of(what, observer=output.observer).to_json())
     output.result(document, [json.dumps(document, indent=2, ensure_ascii=False)])
@@ -34,7 +34,7 @@ def show(output: Output, what: str) -> None:
 @click.pass_obj
 def write(output: Output, from_examples: bool, folder: str) -> None:
     """Write the project's contract to request.json and response.json, and say so in the project file."""
-    from serinus.image.contracts import write as write_contract
+    from serinus.image.promises import write as write_contract
 
     written = write_contract(Path(folder), from_examples=from_examples, observer=output.observer)
     output.result({"files": [str(path) for path in written]}, [f"wrote {path}" for path in written])
@@ -52,7 +52,7 @@ def diff(output: Output, old: str, new: str) -> int:
     """
     from serinus.cli import DONE, NO
     from serinus.contract.compare import compare
-    from serinus.image.contracts import contract_of
+    from serinus.image.promises import contract_of
 
     before, after = (contract_of(what, observer=output.observer) for what in (old, new))
     changes = compare(before, after)

@@ -19,7 +19,9 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 def json_option(function: Function) -> Function:
     """The option that every command has; :class:`Output` looks at it."""
-    option = click.option("--json", "json_", is_flag=True, expose_value=False, help="One JSON document on stdout.")
+    option = click.option(
+        "--json", "json_", is_flag=True, expose_value=False, help="One JSON document on stdout."
+    )
     return option(function)
 
 
@@ -59,7 +61,9 @@ class Output:
         """Why the command failed and what to do next."""
         self.close()
         if self.json:
-            click.echo(json.dumps({"error": {"kind": kind, "message": message, "todo": todo}}, ensure_ascii=False))
+            click.echo(
+                json.dumps({"error": {"kind": kind, "message": message, "todo": todo}}, ensure_ascii=False)
+            )
         click.secho("error: ", fg="red", nl=False, err=True)
         click.echo(message, err=True)
         if todo:
@@ -137,4 +141,6 @@ def human_size(size: int) -> str:
 def table(rows: Sequence[Sequence[str]]) -> list[str]:
     """Rows as lines with aligned columns."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)] if rows else []
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    ]

@@ -43,7 +43,9 @@ def config(output: Output, list_: bool, folder: str) -> None:
         output.result(document, table([(n, "required" if d is ... else _shown(d), t) for n, d, t in known]))
         return
     described = describe(Project.load(folder))
-    lines = [f"{t}.{k} = {_shown(v)}" for t, keys_ in described.items() if t != "root" for k, v in keys_.items()]
+    lines = [
+        f"{t}.{k} = {_shown(v)}" for t, keys_ in described.items() if t != "root" for k, v in keys_.items()
+    ]
     output.result(described, [f"# {described['root']}", *lines])
 
 

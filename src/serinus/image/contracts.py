@@ -7,6 +7,7 @@ The project's examples are part of the contract, and each must keep it.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -16,13 +17,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from serinus import __version__
 from serinus.contract import Contract
 from serinus.errors import BuildError, ContractError, ProjectError
 from serinus.events import Noted, Observer, step
 from serinus.files import write_atomically
 from serinus.image import RUNTIME
+from serinus.image.cache import layer_key
+from serinus.image.lock import Lock, render_pins
 from serinus.image.runtime import runtime_files
+from serinus.image.stages import Gathered, Workshop
 from serinus.project import Project
+from serinus.registry import Platform
 
 EXAMPLES = "examples.jsonl"
 """The examples of a project that names no file, if there is one."""
@@ -80,6 +86,41 @@ def contract_of(
         )
         return None
     return with_examples(contract, examples_file(project))
+
+
+def key_of(project: Project, lock: Lock, code: Gathered) -> str | None:
+    """What the outcome of importing the service depends on; None where it is not imported."""
+    files = [item.path for item in code.items if item.link is None]
+    if not needs_import(project) or any(path not in code.known for path in files):
+        return None
+    examples = examples_file(project)
+    parts = (
+        __version__,
+        repr(project.service),
+        repr(project.contract),
+        project.image.python,
+        render_pins(lock.pins),
+        layer_key(code.items, code.known, compress=True),
+        examples.read_bytes().hex() if examples and examples.is_file() else "",
+        _digest_of_runtime(),
+    )
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def remembered(shop: Workshop, key: str, find: Callable[[], Contract | None]) -> Contract | None:
+    """The contract that was found under this key before, or is found now and remembered."""
+    file = shop.state / "cache/contract.json"
+    try:
+        document = json.loads(file.read_bytes())
+        if document["key"] == key and isinstance(text := document["contract"], str | None):
+            return None if text is None else Contract.from_json(text)
+    except (OSError, ValueError, KeyError, TypeError, ContractError):
+        pass  # a note that is missing or damaged is the same as none
+    contract = find()
+    with shop.forgiving():
+        text = contract.to_json() if contract else None
+        write_atomically(file, json.dumps({"key": key, "contract": text}).encode())
+    return contract
 
 
 def examples_file(project: Project) -> Path | None:
@@ -178,7 +219,7 @@ def infer(project: Project, importing: Importing) -> Mapping[str, Any]:
         done = subprocess.run(
             [*command, f"{entrypoint}", "--lazy"],
             cwd=project.root,
-            env=_environment(os.environ, f"{runtime_copy(importing.cache)}:{importing.tree}", bytecode),
+            env=environment(os.environ, f"{runtime_copy(importing.cache)}:{importing.tree}", bytecode),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=TIMEOUT,
@@ -212,7 +253,14 @@ def _answer(stdout: bytes, stderr: bytes, entrypoint: str) -> Mapping[str, Any]:
     return found
 
 
-def _environment(own: Mapping[str, str], path: str, bytecode: Path) -> dict[str, str]:
+def environment(own: Mapping[str, str], path: str, bytecode: Path) -> dict[str, str]:
+    """The variables of a process that runs a project's code with the packages on ``path`` and no others.
+
+    Args:
+        own: our own variables; those that would change what Python imports are left out.
+        path: value of ``PYTHONPATH``.
+        bytecode: folder in which Python keeps what it compiled, instead of beside the sources.
+    """
     kept = {name: value for name, value in own.items() if not name.startswith("PYTHON")}
     return {
         **kept,
@@ -237,17 +285,26 @@ def runtime_copy(cache: Path) -> Path:
 
     Where Serinus is installed, its folder lies among packages that the image may not have.
     """
-    import hashlib
-
-    files = [(path.removeprefix(f"{RUNTIME}/"), file.read_bytes()) for path, file in runtime_files()]
-    digest = hashlib.sha256(b"".join(name.encode() + b"\0" + data for name, data in files)).hexdigest()
-    place = cache / "runtime" / digest[:32]
+    place = cache / "runtime" / _digest_of_runtime()[:32]
     marker = place / "complete"
     if not marker.exists():
-        for name, data in files:
-            write_atomically(place / name, data)
+        for path, file in runtime_files():
+            write_atomically(place / path.removeprefix(f"{RUNTIME}/"), file.read_bytes())
         write_atomically(marker, b"")
     return place
+
+
+def _digest_of_runtime() -> str:
+    digest = hashlib.sha256()
+    for path, file in runtime_files():
+        digest.update(path.encode() + b"\0" + hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def here() -> Platform:
+    """The platform of this machine."""
+    machine = os.uname().machine
+    return Platform("linux", {"x86_64": "amd64", "aarch64": "arm64"}.get(machine, machine))
 
 
 def find_interpreter(python: str) -> str:
