@@ -237,7 +237,7 @@ def tensors_and_values(draw: st.DrawFn) -> tuple[Tensor, Any]:
     if element.kind == "string":
         elements = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
     elif element.kind == "float":
-        elements = st.floats(allow_nan=False, allow_infinity=False, width=8 * element.size)
+        elements = arrays.from_dtype(numpy.dtype(element.numpy), allow_nan=False, allow_infinity=False)
     else:
         elements = arrays.from_dtype(numpy.dtype(element.numpy))
     value = draw(arrays.arrays(element.numpy, shape, elements=elements))

@@ -7,7 +7,7 @@ Server: binary tensor data and model configuration. There is one model, of one v
 from __future__ import annotations
 
 import zlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -32,8 +32,15 @@ _WINDOW_BITS = {"gzip": 31, "deflate": 15}
 class TensorService(Protocol):
     """A model over tensors, such as :class:`serinus.serving.onnx.OnnxService`."""
 
-    inputs: tuple[Tensor, ...]
-    outputs: tuple[Tensor, ...]
+    @property
+    def inputs(self) -> tuple[Tensor, ...]:
+        """What the model takes."""
+        ...
+
+    @property
+    def outputs(self) -> tuple[Tensor, ...]:
+        """What the model gives; sequences and maps among it are not offered."""
+        ...
 
     async def infer(self, arrays: Mapping[str, Any], names: Sequence[str] | None = None) -> dict[str, Any]:
         """The outputs of these names for inputs that fit the model."""
@@ -55,7 +62,7 @@ class Model:
     """Bytes of a request body when it is decompressed."""
 
 
-Handler = Callable[[str, str, Mapping[str, str], bytes], Awaitable[Answer]]
+Handler = Callable[[str, str, Mapping[str, str], bytes], Coroutine[Any, Any, Answer]]
 
 
 def mount(
