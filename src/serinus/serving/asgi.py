@@ -203,7 +203,7 @@ class _Streamed(_Head):
         body, more = message.get("body", b""), message.get("more_body", False)
         if self._stream is not None:
             await self._stream.send_bytes(body)
-        elif self.sent:
+        elif self.sent or self.overflow:
             return
         elif not more or self.status >= 500:
             self._hold(body, more)

@@ -8,6 +8,7 @@ same way, with the id of the request that they belong to.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sys
 import time
@@ -111,28 +112,53 @@ def _worth_saying(record: logging.LogRecord) -> bool:
     return record.getMessage() not in _SILENT
 
 
+GATHER = 0.05
+"""Seconds that a line of the access log may wait for others."""
 Access = Callable[[str, str, str, int, float], None]
 """Notes one answered request: request id, method, route, status, seconds."""
 
 
-def access_log(write: Callable[[bytes], None], clock: Callable[[], float] = time.time) -> Access:
-    """The access log: one line for each request, written through ``write``."""
-    dumps = orjson.dumps
+class AccessLog:
+    """The access log: one line for each request. Belongs to one event loop.
 
-    def note(request_id: str, method: str, route: str, status: int, seconds: float) -> None:
-        write(
-            dumps(
-                {
-                    "time": timestamp(clock()),
-                    "level": "info",
-                    "message": "request",
-                    "request_id": request_id,
-                    "method": method,
-                    "route": route,
-                    "status": status,
-                    "seconds": round(seconds, 6),
-                }
-            )
-        )
+    Lines are gathered for :data:`GATHER` seconds and written together: under load a line then costs a tenth of
+    a system call. :meth:`flush` writes what is gathered.
 
-    return note
+    Args:
+        write: takes lines, without the last one's end.
+        later: calls a function after so many seconds; by default the running loop does.
+        clock: seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        write: Callable[[bytes], None],
+        later: Callable[[float, Callable[[], None]], object] | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._write = write
+        self._later = later
+        self._clock = clock
+        self._lines: list[bytes] = []
+
+    def __call__(self, request_id: str, method: str, route: str, status: int, seconds: float) -> None:
+        """Note one answered request."""
+        line = {
+            "time": timestamp(self._clock()),
+            "level": "info",
+            "message": "request",
+            "request_id": request_id,
+            "method": method,
+            "route": route,
+            "status": status,
+            "seconds": round(seconds, 6),
+        }
+        if not self._lines:
+            (self._later or asyncio.get_running_loop().call_later)(GATHER, self.flush)
+        self._lines.append(orjson.dumps(line))
+
+    def flush(self) -> None:
+        """Write what is gathered."""
+        if self._lines:
+            lines, self._lines = self._lines, []
+            self._write(b"\n".join(lines))

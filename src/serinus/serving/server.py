@@ -6,7 +6,7 @@ starts as many of the same. A start that fails leaves one clear line in the log 
 Stopping (SIGTERM, SIGINT): the service says that it is not ready, and answers for a moment longer, each
 answer with ``connection: close``, so that callers with open connections turn away by themselves instead of
 running into a closed one. Then it stops accepting, finishes what is in flight, and exits with 0; with 1 when
-that took longer than the grace period.
+that took longer than the grace period. Not one answer is lost on the way.
 """
 
 from __future__ import annotations
@@ -15,13 +15,16 @@ import asyncio
 import os
 import signal
 import socket
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from serinus.errors import ServiceError
 from serinus.serving import Settings, logs
 from serinus.serving.app import Limits, Router
+from serinus.serving.listeners import turn_away
 from serinus.serving.logs import log
 from serinus.serving.metrics import Metrics
 
@@ -34,7 +37,9 @@ if TYPE_CHECKING:
 ACCESS_LOG_VARIABLE = "SERINUS_ACCESS_LOG"
 """``0`` switches the line for each request off."""
 LEAD = 0.2
-"""Seconds between saying that the service stops and stopping to accept."""
+"""Seconds between saying that the service stops and turning new callers away."""
+QUIET = 0.1
+"""Seconds between turning new callers away and closing idle connections: time to send a request just begun."""
 LINGER = 5.0
 """Seconds that a connection without a request may still take, a half-sent request head or a slow reader."""
 KEEP_ALIVE = 75
@@ -73,11 +78,23 @@ def claim(address: Address) -> Address:
         ) from None
 
 
-def run(settings: Settings, address: Address | None = None, environ: Mapping[str, str] = os.environ) -> int:
+def run(
+    settings: Settings,
+    address: Address | None = None,
+    environ: Mapping[str, str] = os.environ,
+    *,
+    reload_paths: Sequence[Path] = (),
+) -> int:
     """Serve until SIGTERM or SIGINT. Belongs on the main thread of a process of its own.
 
     The caller is to end the process with the code through :func:`leave`: threads that still run the service's
     code, or Granian's, cannot be ended otherwise.
+
+    Args:
+        settings: of the service; paths in it are relative to the working directory.
+        address: where to listen; by default everywhere, on the port of the settings.
+        environ: the environment variables that the documentation lists.
+        reload_paths: files and folders; when one changes the server is started again.
 
     Returns:
         The exit code: 0 stopped as asked, 1 requests were cut off at the end of the grace period or a worker
@@ -86,6 +103,10 @@ def run(settings: Settings, address: Address | None = None, environ: Mapping[str
     logs.configure()
     try:
         address = claim(address or Address(port=settings.port))
+        if reload_paths:
+            from serinus.serving import reload
+
+            return reload.serve(settings, address.host, address.port, reload_paths)
         if settings.workers > 1:
             from serinus.serving.workers import supervise
 
@@ -125,7 +146,7 @@ def serve(
     handler = logs.configure()
     version = version_of(settings, environ)
     metrics = Metrics({"name": settings.name, "version": version})
-    access = None if environ.get(ACCESS_LOG_VARIABLE) == "0" else logs.access_log(handler.write)
+    access = None if environ.get(ACCESS_LOG_VARIABLE) == "0" else logs.AccessLog(handler.write)
     limits = Limits(settings.max_body, settings.deadline, settings.queue)
     router = Router(settings.route, limits, version, metrics, access=access)
     if worker is not None:
@@ -138,6 +159,9 @@ def serve(
         return loop.run_until_complete(_serve(router, loader, settings, address, environ, worker))
     except ServiceError as error:
         return refused(error)
+    finally:
+        if access is not None:
+            access.flush()
 
 
 async def _serve(  # noqa: PLR0917
@@ -168,7 +192,7 @@ async def _serve(  # noqa: PLR0917
     if opening.done() and (error := opening.exception()) is not None:
         raise error
     opening.cancel()
-    code = await drain(router, server.stop, serving, settings.grace)
+    code = await drain(router, partial(turn_away, address.port), server.stop, serving, settings.grace)
     await _stop(router)
     return code
 
@@ -238,14 +262,24 @@ async def open_service(
 
 
 async def drain(
-    router: Router, stop: Callable[[], Any], serving: Awaitable[Any], grace: float, lead: float = LEAD
+    router: Router, close: Callable[[], Any], stop: Callable[[], Any], serving: Awaitable[Any], grace: float
 ) -> int:
-    """Stop as the module's docstring says; the exit code."""
+    """Stop as the module's docstring says; the exit code.
+
+    Args:
+        router: is told, and knows what is in flight.
+        close: turns new callers away.
+        stop: closes idle connections, and each other one after its answer.
+        serving: done when all connections are closed.
+        grace: seconds for all of it.
+    """
     loop = asyncio.get_running_loop()
     end = loop.time() + grace
     log.info("stopping", extra={"in_flight": router.in_flight})
     router.drain()
-    await asyncio.sleep(min(lead, grace / 2))
+    await asyncio.sleep(min(LEAD, grace / 4))
+    close()
+    await asyncio.sleep(min(QUIET, grace / 4))
     stop()
     task = asyncio.ensure_future(serving)
     quiet = end
