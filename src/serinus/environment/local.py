@@ -21,8 +21,8 @@ from serinus.errors import SerinusError
 from serinus.events import Noted, Observer, ignore
 from serinus.files import cache_folder, write_atomically
 from serinus.image import contracts, lock, promises
-from serinus.image.build import find_model
 from serinus.image.settings import settings
+from serinus.image.sources import find_model
 from serinus.image.stages import FOLDER
 from serinus.project import Project
 
@@ -162,7 +162,7 @@ class Local:
 
 
 def changes(root: Path, stop: threading.Event) -> Iterable[set[str]]:
-    """The files of a project that changed, in groups, until ``stop`` is set; not what Serinus itself writes."""
+    """A project's changed files, in groups, until ``stop`` is set; what Serinus writes is left out."""
     from watchfiles import DefaultFilter, watch
 
     ignored = DefaultFilter(ignore_paths=[root / FOLDER, root / lock.FILE])

@@ -14,7 +14,8 @@ from serinus.errors import ContractError, NotFound, ProjectError
 from serinus.events import Observer, ignore
 from serinus.files import cache_folder, write_atomically
 from serinus.image import LABEL_CONTRACT, contracts, install, lock
-from serinus.image.build import find_model, layout_of
+from serinus.image.build import layout_of
+from serinus.image.sources import find_model
 from serinus.project import Project
 from serinus.registry import INDEXES, Descriptor, Platform, Source
 from serinus.registry.content import parse_descriptor

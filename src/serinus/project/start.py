@@ -50,7 +50,7 @@ def judge(words: list[str], model: Model) -> Sentiment:
     return Sentiment(positive=score > 0, score=score)
 '''
 
-_EXAMPLES = [
+_EXAMPLES: list[dict[str, Any]] = [
     {"request": "great and robust", "response": {"positive": True, "score": 2 / 3}},
     {"request": "slow", "response": {"positive": False, "score": -1.0}},
     {"request": ""},
