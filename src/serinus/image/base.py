@@ -22,13 +22,13 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from serinus.errors import BaseError, RegistryError
+from serinus.errors import BaseError, NotFound, RegistryError
 from serinus.events import Noted, Observer, ignore, step
 from serinus.files import cache_folder
 from serinus.image import Base, Layer
@@ -142,7 +142,7 @@ class _Resolver:
         """The base from where it comes from, and kept."""
         kind, rest = parse(self.reference)
         if kind == "debian":
-            return self._debian(rest)
+            return self._debian(rest, locked)
         if kind == "oci":
             path, tag = _split_tag(rest)
             return self._copied(Layout(self.root / path), locked or tag)
@@ -156,7 +156,7 @@ class _Resolver:
         layout = self.store.layout
         return base if all(layout.has(layer.descriptor) for layer in base.layers) else None
 
-    def _debian(self, suite: str) -> Base:
+    def _debian(self, suite: str, locked: str | None) -> Base:
         from serinus.image import debian
 
         try:
@@ -164,16 +164,20 @@ class _Resolver:
         except debian.NotInstalledError as missing:
             if self.reference != DEFAULT:
                 raise
-            return self._instead(missing)
+            return replace(self, reference=FALLBACK)._instead(self.reference, missing, locked)
         base = self._read(self.store.layout, descriptor)
         self.store.point(self._debian_name, base.digest, self.clock())
         return base
 
-    def _instead(self, missing: BaseError) -> Base:
-        self.observer(Noted(f"{missing.message}: {FALLBACK} is the base in place of {self.reference}"))
+    def _instead(self, wanted: str, missing: BaseError, locked: str | None) -> Base:
+        """A registry's image in place of one that cannot be assembled; the locked one, if it is of those."""
+        self.observer(Noted(f"{missing.message}: {FALLBACK} is the base in place of {wanted}"))
         try:
             with self.connect(FALLBACK) as (source, name):
-                return replace(self._copied(source, name), reference=FALLBACK)
+                if locked:
+                    with suppress(NotFound):
+                        return self._copied(source, locked)
+                return self._copied(source, name)
         except RegistryError as error:
             raise BaseError(
                 f"{missing.message}, and {FALLBACK}, which would stand in, cannot be had: {error.message}",
@@ -256,7 +260,8 @@ def resolve(
     base = None if refresh else resolver.cached(wanted)
     cached = base is not None
     base = base or resolver.fetched(wanted)
-    base = replace(base, reference=base.reference if base.reference == FALLBACK else reference)
+    if (reference, base.reference) != (DEFAULT, FALLBACK):
+        base = replace(base, reference=reference)
     _hold(base, locked, strict, observer)
     _fit(base, python)
     return _placed(base, store.layout, layout, cached)
