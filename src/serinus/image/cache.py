@@ -197,7 +197,7 @@ class Store:
 
 
 def keep(layout: Layout, digest: str) -> None:
-    """Make a blob that is used again as young as a new one, so that nobody collects it before its manifest."""
+    """Make a blob that is used again as young as a new one: nobody collects it before its manifest."""
     with suppress(FileNotFoundError, PermissionError):
         os.utime(layout.path(digest))
 

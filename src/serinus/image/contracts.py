@@ -1,8 +1,8 @@
 """How a build comes to the contract.
 
-In this order: the schema files or the OpenAPI file that the project names; the graph of a bare ONNX file; what
-the service's own module says, imported in a process of its own with the locked dependencies and nothing else.
-The project's examples are part of the contract, and each must keep it.
+In this order: the schema files or the OpenAPI file that the project names; the graph of a bare ONNX file;
+what the service's own module says, imported in a process of its own with the locked dependencies and
+nothing else. The project's examples are part of the contract, and each must keep it.
 """
 
 from __future__ import annotations
@@ -80,8 +80,8 @@ def contract_of(
     if contract is None:
         observer(
             Noted(
-                f"{project.service.name} has no contract, so its answers are not checked: the app has no OpenAPI "
-                "description. `serinus contract write` draws one from examples."
+                f"{project.service.name} has no contract, so its answers are not checked: the app has no "
+                "OpenAPI description. `serinus contract write` draws one from examples."
             )
         )
         return None
@@ -110,17 +110,23 @@ def key_of(project: Project, lock: Lock, code: Gathered) -> str | None:
 def remembered(shop: Workshop, key: str, find: Callable[[], Contract | None]) -> Contract | None:
     """The contract that was found under this key before, or is found now and remembered."""
     file = shop.state / "cache/contract.json"
-    try:
-        document = json.loads(file.read_bytes())
-        if document["key"] == key and isinstance(text := document["contract"], str | None):
-            return None if text is None else Contract.from_json(text)
-    except (OSError, ValueError, KeyError, TypeError, ContractError):
-        pass  # a note that is missing or damaged is the same as none
+    match _note(file):
+        case {"key": str(known), "contract": None} if known == key:
+            return None
+        case {"key": str(known), "contract": str(text)} if known == key:
+            return Contract.from_json(text)
     contract = find()
+    note = {"key": key, "contract": contract.to_json() if contract else None}
     with shop.forgiving():
-        text = contract.to_json() if contract else None
-        write_atomically(file, json.dumps({"key": key, "contract": text}).encode())
+        write_atomically(file, json.dumps(note).encode())
     return contract
+
+
+def _note(file: Path) -> Any:
+    try:
+        return json.loads(file.read_bytes())
+    except (OSError, ValueError):
+        return None  # a note that is missing or damaged is the same as none
 
 
 def examples_file(project: Project) -> Path | None:
@@ -204,8 +210,8 @@ def _inferred(found: Mapping[str, Any], route: str) -> Contract | None:
 def infer(project: Project, importing: Importing) -> Mapping[str, Any]:
     """What the service's module says of itself: the document of ``python -m serinus.contract.infer``.
 
-    The interpreter is one of this machine with the image's minor version, and sees the locked dependencies, the
-    serving part of Serinus and the project: not what else is installed here.
+    The interpreter is one of this machine with the image's minor version, and sees the locked dependencies,
+    the serving part of Serinus and the project: not what else is installed here.
 
     Raises:
         ContractError: the module cannot be imported, or says nothing that can be used.
@@ -326,7 +332,7 @@ def find_interpreter(python: str) -> str:
     )
     if done.returncode:
         raise BuildError(
-            f"to learn the contract, the service is imported by Python {python}, which this machine does not have",
+            f"to learn the contract, the service is imported by Python {python}, which is not on this machine",
             f"Install it (`uv python install {python}`), or name the contract's files under [contract].",
         )
     return done.stdout.strip()

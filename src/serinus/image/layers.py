@@ -1,13 +1,13 @@
 """Files become a layer: a reproducible tar, compressed or not, written once.
 
-A layer depends on paths, contents, the owner's execute bit and link targets, and on nothing else: entries sorted
-by the bytes of their paths, time 0, owner 0:0 without names, modes 0644 or 0755, folders 0755. The form is ustar
-(POSIX.1-2017, pax, "ustar Interchange Format"), with a pax extended header only where ustar cannot hold a path,
-a link target or a size.
+A layer depends on paths, contents, the owner's execute bit and link targets, and on nothing else: entries
+sorted by the bytes of their paths, time 0, owner 0:0 without names, modes 0644 or 0755, folders 0755. The
+form is ustar (POSIX.1-2017, pax, "ustar Interchange Format"), with a pax extended header only where ustar
+cannot hold a path, a link target or a size.
 
-Layers are compressed by ISA-L's gzip at level 1, fed in pieces of a fixed length so that the same tar gives the
-same bytes. A file of :data:`LARGE` bytes and more is a layer of its own, not compressed: weights do not shrink,
-and the digest of the layer is then its diff id, computed once.
+Layers are compressed by ISA-L's gzip at level 1, fed in pieces of a fixed length so that the same tar gives
+the same bytes. A file of :data:`LARGE` bytes and more is a layer of its own, not compressed: weights do not
+shrink, and the digest of the layer is then its diff id, computed once.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Packed:
     """What was written into a sink."""
 
     diff_id: str | None
-    """``sha256:`` of the tar before compression; None where it was not compressed: the digest of the layer."""
+    """``sha256:`` of the tar before compression; None where it is not: the digest of the layer."""
     contents: dict[str, str]
     """Path inside the image -> hexadecimal SHA-256 of the content that was packed, for files."""
 
@@ -122,7 +122,7 @@ def tar_size(items: Sequence[Item]) -> int:
 
 
 class Lane:
-    """A thread that does the same with each piece, in order, at most four behind; its error is raised by us."""
+    """A thread that does the same with each piece, in order, at most four behind; we raise its error."""
 
     def __init__(self, work: Callable[[Any], object]) -> None:
         self._work = work
@@ -246,7 +246,7 @@ def _copy_small(file: Any, size: int, out: Callable[[bytes], None]) -> str:
 
 
 def _copy_large(file: Any, out: Callable[[memoryview], None], tell: Callable[[], None]) -> str:
-    """Two hashes run side by side: that of the content in a thread, that of the layer in the caller's sink."""
+    """Two hashes run side by side: the content's in a thread, the layer's in the caller's sink."""
     digest = hashlib.sha256()
     free: queue.SimpleQueue[bytearray] = queue.SimpleQueue()
     for _ in range(4):
@@ -314,11 +314,11 @@ def _header(path: bytes, mode: int, size: int, kind: bytes, link: bytes = b"") -
     if any(_binary(value) for _, value in extended):
         extended.insert(0, (b"hdrcharset", b"BINARY"))
     before = _pax(extended) if extended else b""
-    return before + _block(name, prefix, mode, size if size < _USTAR_SIZE else 0, kind, link[:100])
+    return before + _block((prefix, name), mode, size if size < _USTAR_SIZE else 0, kind, link[:100])
 
 
 def _ustar_path(path: bytes) -> tuple[bytes, bytes | None]:
-    """A path as ustar's prefix and name (155 and 100 bytes, a slash between); no name where it does not fit."""
+    """A path as ustar's prefix and name (155 and 100 bytes, a slash between); no name if it does not fit."""
     if len(path) <= 100:
         return b"", path
     cut = path.find(b"/", len(path) - 101)
@@ -338,18 +338,19 @@ def _binary(value: bytes) -> bool:
 
 def _pax(records: Sequence[tuple[bytes, bytes]]) -> bytes:
     body = b"".join(_record(key, value) for key, value in records)
-    return _block(b"PaxHeaders/entry", b"", 0o644, len(body), b"x", b"") + body + bytes(-len(body) % _BLOCK)
+    return _block((b"", b"PaxHeaders/entry"), 0o644, len(body), b"x", b"") + body + bytes(-len(body) % _BLOCK)
 
 
 def _record(key: bytes, value: bytes) -> bytes:
-    """``LENGTH KEY=VALUE\\n``, where the length counts its own digits."""
+    """Length, space, key, "=", value and line feed, where the length counts its own digits."""
     rest = len(key) + len(value) + 3
     length = rest + len(str(rest))
     length = rest + len(str(length))
     return b"%d %s=%s\n" % (length, key, value)
 
 
-def _block(name: bytes, prefix: bytes, mode: int, size: int, kind: bytes, link: bytes) -> bytes:
+def _block(path: tuple[bytes, bytes], mode: int, size: int, kind: bytes, link: bytes) -> bytes:
+    prefix, name = path
     before = name.ljust(100, b"\0") + b"%07o\0%07o\0%07o\0%011o\0%011o\0" % (mode, 0, 0, size, 0)
     after = (
         kind

@@ -1,7 +1,7 @@
 """Layers and facts -> image configuration, manifest and index, as bytes. Pure.
 
-Follows the OCI image specification 1.1 (config, manifest, index, predefined annotation keys). No time, host or
-user is in them: equal inputs give equal bytes.
+Follows the OCI image specification 1.1 (config, manifest, index, predefined annotation keys). No time, host
+or user is in them: equal inputs give equal bytes.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ def environment(base: Iterable[str]) -> list[str]:
 
 
 def labels(inherited: Mapping[str, str], base: Base, facts: Facts) -> dict[str, str]:
-    """The image's labels: the standard ones, the contract, the model, and the base's but for the standard ones."""
+    """The standard labels, the contract, the model, and the base's labels but for the standard ones."""
     kept = {name: value for name, value in inherited.items() if not name.startswith(_STANDARD)}
     ours = standard(base, facts)
     if facts.contract is not None:

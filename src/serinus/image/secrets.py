@@ -1,9 +1,9 @@
 """What looks like a secret in the files of an image: private keys, tokens, passwords of clients.
 
-Only patterns of high precision: what is found is a secret or was made to look like one, so a build may stop for
-it. The forms are those that their issuers publish (RFC 7468 for PEM, the prefix of each token). A file is looked
-at in its first :data:`LIMIT` bytes, by name and by content. What was found is named by file, line and kind, and
-is never shown.
+Only patterns of high precision: what is found is a secret or was made to look like one, so a build may stop
+for it. The forms are those that their issuers publish (RFC 7468 for PEM, the prefix of each token). A file
+is looked at in its first :data:`LIMIT` bytes, by name and by content. What was found is named by file, line
+and kind, and is never shown.
 """
 
 from __future__ import annotations
@@ -63,7 +63,11 @@ _KINDS = (
     ),
     _kind("PuTTY private key", "PuTTY-User-Key-File-", rb"^PuTTY-User-Key-File-[1-9]: \S"),
     # Documentation uses keys that end in EXAMPLE; Amazon says that it gives out none.
-    _kind("AWS access key", "AKIA|ASIA", rb"(?<![A-Za-z0-9+/])A[KS]IA(?![A-Z0-9]*EXAMPLE)[A-Z2-7]{16}(?![A-Za-z0-9+/=])"),
+    _kind(
+        "AWS access key",
+        "AKIA|ASIA",
+        rb"(?<![A-Za-z0-9+/])A[KS]IA(?![A-Z0-9]*EXAMPLE)[A-Z2-7]{16}(?![A-Za-z0-9+/=])",
+    ),
     _kind(
         "AWS secret key",
         "aws_secret_access_key",
@@ -73,7 +77,11 @@ _KINDS = (
     _kind("GitHub token", "github_pat_", rb"\bgithub_pat_[A-Za-z0-9]{22}_[A-Za-z0-9]{59}\b"),
     _kind("GitLab token", "glpat-", rb"\bglpat-[A-Za-z0-9_-]{20,}"),
     _kind("Slack token", "xox", rb"\bxox[abeoprs]-(?:\d+-)+[A-Za-z0-9]{10,}"),
-    _kind("Slack web hook", "hooks.slack.com", rb"hooks\.slack\.com/services/T[A-Z0-9]{6,}/B[A-Z0-9]{6,}/[A-Za-z0-9]{20,}"),
+    _kind(
+        "Slack web hook",
+        "hooks.slack.com",
+        rb"hooks\.slack\.com/services/T[A-Z0-9]{6,}/B[A-Z0-9]{6,}/[A-Za-z0-9]{20,}",
+    ),
     _kind("Google API key", "AIza", rb"\bAIza[A-Za-z0-9_-]{35}(?![A-Za-z0-9_-])"),
     _kind("Google client secret", "GOCSPX-", rb"\bGOCSPX-[A-Za-z0-9_-]{28}(?![A-Za-z0-9_-])"),
     _kind("Stripe key", "k_live_", rb"\b[sr]k_live_[A-Za-z0-9]{24,}\b"),
@@ -84,7 +92,12 @@ _KINDS = (
     _kind("Anthropic key", "sk-ant-", rb"\bsk-ant-[a-z0-9]+-[A-Za-z0-9_-]{40,}"),
     _kind("OpenAI key", "T3BlbkFJ", rb"\bsk-[A-Za-z0-9_-]*T3BlbkFJ[A-Za-z0-9_-]{20,}"),
     _kind("Azure storage key", "AccountKey=", rb"AccountKey=[A-Za-z0-9+/]{86}=="),
-    _kind("password of a registry", '"auth"', rb"\"auth\"\s*:\s*\"[A-Za-z0-9+/]{8,}={0,2}\"", r"\.(json|dockercfg)$"),
+    _kind(
+        "password of a registry",
+        '"auth"',
+        rb"\"auth\"\s*:\s*\"[A-Za-z0-9+/]{8,}={0,2}\"",
+        r"\.(json|dockercfg)$",
+    ),
     _kind("password of netrc", "password", rb"\bpassword\s+\S+", r"^[._]netrc$"),
     _kind("password of a package index", "password", rb"^\s*password\s*[:=]\s*\S+", r"^\.pypirc$"),
     _kind("password of git", "://", rb"://[^\s:/@]+:[^\s/@]+@", r"^\.git-credentials$"),
@@ -96,7 +109,12 @@ _KINDS = (
         r"(^requirements.*\.(txt|in)$|^(pip\.conf|pip\.ini|uv\.toml|\.condarc)$)",
     ),
     # Key stores are binary: DER (PKCS #12), Java's magic number, KeePass's signature.
-    _kind("key store", "", rb"\A(?:\x30[\x82-\x84]|\xfe\xed\xfe\xed|\x03\xd9\xa2\x9a)", r"\.(p12|pfx|jks|keystore|kdbx)$"),
+    _kind(
+        "key store",
+        "",
+        rb"\A(?:\x30[\x82-\x84]|\xfe\xed\xfe\xed|\x03\xd9\xa2\x9a)",
+        r"\.(p12|pfx|jks|keystore|kdbx)$",
+    ),
 )  # fmt: skip
 
 
@@ -135,6 +153,6 @@ def refuse(findings: Iterable[Finding]) -> None:
     lines = "".join(f"\n  {one.path!r}, line {one.line}: {one.kind}" for one in listed)
     raise SecretFound(
         f"secrets would have gone into the image:{lines}",
-        "Take them out and give them to the service by its environment; name a file in .serinusignore to keep "
-        "it out of the image, or in [image] allow_secrets if it holds no secret.",
+        "Take them out and give them to the service by its environment; name a file in .serinusignore to "
+        "keep it out of the image, or in [image] allow_secrets if it holds no secret.",
     )

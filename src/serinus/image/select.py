@@ -1,12 +1,13 @@
 """Which files of a folder belong in the image.
 
-Patterns have the syntax of gitignore(5): ``#`` comments, ``!`` negation, a trailing ``/`` for folders, a slash
-elsewhere anchors, ``*`` and ``?`` stay within one name, ``**`` crosses folders, the last pattern that matches
-wins, and nothing inside an ignored folder can be taken back. They come, in this order, from :data:`DEFAULTS`,
-the project's ``.serinusignore`` and ``[image] ignore``; so a project can take a default back with ``!``.
+Patterns have the syntax of gitignore(5): ``#`` comments, ``!`` negation, a trailing ``/`` for folders, a
+slash elsewhere anchors, ``*`` and ``?`` stay within one name, ``**`` crosses folders, the last pattern that
+matches wins, and nothing inside an ignored folder can be taken back. They come, in this order, from
+:data:`DEFAULTS`, the project's ``.serinusignore`` and ``[image] ignore``; so a project can take a default
+back with ``!``.
 
-Two differences from git, both on purpose: only the ``.serinusignore`` beside the project file is read, and ``?``
-stands for one character of a name, not for one byte of it.
+Two differences from git, both on purpose: only the ``.serinusignore`` beside the project file is read, and
+``?`` stands for one character of a name, not for one byte of it.
 
 Deciding is pure (:func:`rules`, :func:`ignored`, :func:`link_target`); :func:`walk` is the loop that looks.
 """
@@ -68,7 +69,7 @@ class Entry:
     """One file or symbolic link that belongs in the image."""
 
     path: str
-    """Relative to the folder, parts joined by ``/``; bytes that are not UTF-8 as surrogate escapes (PEP 383)."""
+    """Relative to the folder, parts joined by ``/``; bytes that are not UTF-8 as in PEP 383."""
     executable: bool
     size: int
     """Bytes; 0 of a link."""
@@ -186,7 +187,7 @@ def _below(
 
 def _listing(top: str, prefix: str) -> list[os.DirEntry[str]]:
     try:
-        with os.scandir(os.path.join(top, prefix)) as items:
+        with os.scandir(Path(top, prefix)) as items:
             return list(items)
     except OSError as error:
         raise _unreadable(prefix or top, error.strerror) from None
@@ -195,7 +196,7 @@ def _listing(top: str, prefix: str) -> list[os.DirEntry[str]]:
 def _entry(item: os.DirEntry[str], path: str, top: str, follow: bool) -> Entry:
     try:
         if item.is_symlink() and not follow:
-            target = os.readlink(item.path)
+            target = str(Path(item.path).readlink())
             return Entry(path, False, 0, link_target(path, target, top, os.path.realpath(item.path)))
         state = item.stat(follow_symlinks=True)
     except OSError as error:
@@ -242,7 +243,7 @@ def _without_trailing_spaces(text: str) -> str:
 
 
 def _translate(pattern: str) -> str | None:
-    """A pattern as the body of a regular expression; None when it can match nothing (it is not well formed)."""
+    """A pattern as the body of a regular expression; None when it can match nothing: not well formed."""
     pieces: list[str] = []
     at = 0
     while at < len(pattern):

@@ -1,8 +1,8 @@
 """The stages of a build that make layers: model, runtime, dependencies, code.
 
-A stage gathers files (:class:`Gathered`), and :meth:`Workshop.layers` packs them unless that was done before.
-What was gathered is read at most once: small files while they are hashed and looked through for secrets, large
-ones while they are packed.
+A stage gathers files (:class:`Gathered`), and :meth:`Workshop.layers` packs them unless that was done
+before. What was gathered is read at most once: small files while they are hashed and looked through for
+secrets, large ones while they are packed.
 """
 
 from __future__ import annotations
@@ -197,8 +197,8 @@ class Workshop:
 def workshop(root: Path, layout: Layout, cache: Path, observer: Observer) -> Iterator[Workshop]:
     """Open a project's workshop. Several builds may work in it at once.
 
-    What was learned is kept also when the block fails: it is true in any case. When it leaves without an error
-    and nobody else builds, what no image of the layout needs any more is dropped.
+    What was learned is kept also when the block fails: it is true in any case. When it leaves without an
+    error and nobody else builds, what no image of the layout needs any more is dropped.
 
     Raises:
         BuildError: the project's folder may not be written to.
