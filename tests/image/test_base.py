@@ -23,7 +23,7 @@ from serinus.events import Event, Noted, Observer, ignore
 from serinus.image import Base, base
 from serinus.image.base import FALLBACK, FRESH, fits, parse, resolve
 from serinus.image.debian import NotInstalledError
-from serinus.image.scan import Holdings, holdings, parse_status, python_of, scan
+from serinus.image.scan import Holdings, holdings, open_layer, parse_status, python_of, scan
 from serinus.registry import (
     CONFIG,
     DOCKER_INDEX,
@@ -37,6 +37,7 @@ from serinus.registry import (
     Platform,
     Source,
 )
+from serinus.registry.client import Repository
 from serinus.registry.content import digest_of
 from serinus.registry.layout import Layout
 
@@ -368,6 +369,9 @@ def test_where_mmdebstrap_is_missing_the_default_base_is_a_registrys(world: Worl
     assert FALLBACK in world.noted
     again = world.resolve("debian:bookworm", locked=pushed.digest, strict=True)
     assert again.reference == FALLBACK
+    shutil.rmtree(world.cache)
+    image(world.remote, PYTHON, {"etc/new": "x"})
+    assert world.resolve("debian:bookworm", locked=pushed.digest, strict=True).digest == pushed.digest
 
 
 def test_where_neither_can_be_had_both_are_told(world: World) -> None:
@@ -408,15 +412,12 @@ def test_a_base_for_musl_is_an_error(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    "bad", [b"not a tar, and long enough for a header" * 20, gzip.compress(b"x" * 600)[:-20]]
+    "bad", [b"not a tar, and longer than a header" * 20, gzip.compress(b"x" * 600)[:-20]]
 )
-def test_a_layer_that_is_not_a_tar_is_an_error(
-    world: World, bad: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(PACKERS, LAYER, lambda _: bad)
-    image(world.remote, PYTHON, kind=LAYER)
+def test_a_layer_that_is_not_a_tar_is_an_error(bad: bytes, tmp_path: Path) -> None:
+    (tmp_path / "layer").write_bytes(bad)
     with pytest.raises(BaseError, match="is not a tar"):
-        world.resolve("acme/python")
+        scan([partial(open_layer, tmp_path / "layer")])
 
 
 def test_path_and_python_version_of_the_image_decide(world: World) -> None:
@@ -512,7 +513,7 @@ def test_nothing_holds_no_python() -> None:
     assert python_of(Holdings()) is None
 
 
-def test_the_registry_is_asked_by_its_client(tmp_path: Path) -> None:
-    # Nobody listens on port 1: the default collaborator is what speaks here, and says so in its own words.
-    with pytest.raises(Unavailable), base.connect("127.0.0.1:1/acme/python:3") as (source, name):
-        source.resolve(name)
+def test_a_registry_is_asked_by_our_client() -> None:
+    with base.connect("127.0.0.1:5000/acme/python:3") as (source, name):
+        assert isinstance(source, Repository)
+        assert name == "3"
