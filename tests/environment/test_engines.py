@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import subprocess
 import sys
 import textwrap
@@ -14,8 +12,9 @@ from pathlib import Path
 
 import pytest
 from images import Tiny, answered, layer_of, make_image
+from real_engines import REAL, forget, runtime_of
 
-from serinus.environment import Replica, Running, Runtime, engine, wait
+from serinus.environment import Replica, Running, engine, wait
 from serinus.environment.docker import Docker
 from serinus.environment.engine import LABEL, OWNER, Engine, Ran, lives, owner
 from serinus.environment.podman import Podman
@@ -250,36 +249,10 @@ def test_a_command_runs_in_a_session_of_its_own() -> None:
 
 
 @pytest.fixture
-def podman_configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """runc and modest limits, where the developer has not said otherwise: crun needs cgroups of version 2."""
-    chosen = os.environ.get("CONTAINERS_CONF") or os.environ.get("SERINUS_PODMAN_ARGS")
-    if chosen or Path("/sys/fs/cgroup/cgroup.controllers").exists() or not shutil.which("runc"):
-        return
-    path = tmp_path / "containers.conf"
-    limits = '"nofile=1024:1024", "nproc=1024:1024"'
-    path.write_text(f'[engine]\nruntime = "runc"\n[containers]\ndefault_ulimits = [{limits}]\n')
-    monkeypatch.setenv("CONTAINERS_CONF", str(path))
-
-
-REAL = [
-    pytest.param("docker", marks=pytest.mark.docker),
-    pytest.param("podman", marks=pytest.mark.podman),
-]
-
-
-@pytest.fixture
 def loaded(tiny: Tiny, request: pytest.FixtureRequest) -> Iterator[Tiny]:
     """The tiny image, taken out of the engine afterwards."""
     yield tiny
-    manifest = json.loads(tiny.layout.manifest(tiny.image))
-    name = request.node.callspec.params["name"]
-    subprocess.run(
-        [name, "image", "rm", "--force", manifest["config"]["digest"]], capture_output=True, check=False
-    )
-
-
-def runtime_of(name: str) -> Runtime:
-    return {"docker": Docker, "podman": Podman}[name]()
+    forget(request.node.callspec.params["name"], tiny.layout, tiny.image)
 
 
 def left(name: str) -> str:

@@ -17,7 +17,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from serinus.environment import Replica
 from serinus.environment import launch as launching
@@ -56,10 +56,15 @@ Load = Callable[["Engine", Replica], object]
 
 
 def bring(engine: Engine, replica: Replica) -> None:
-    """Load an image from its layout, streamed through the engine's own ``load``."""
+    """Load an image from its layout, streamed; it gets the name that it has there, or one by its digest."""
     from serinus.image.archive import load
 
-    load(replica.layout, replica.image, engine.name)
+    digest = replica.image.digest
+    named = (tag for tag, image in replica.layout.tags().items() if image.digest == digest)
+    reference = next(named, f"serinus:{digest.partition(':')[2][:12]}")
+    kind: Literal["docker", "podman"] = "docker" if engine.name == "docker" else "podman"
+    program, *arguments = engine.command
+    load(kind, replica.layout, replica.image, reference, program=program, arguments=arguments)
 
 
 def run(argv: Sequence[str], timeout: float | None = None) -> Ran:

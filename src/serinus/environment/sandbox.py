@@ -4,8 +4,9 @@ What a replica gets: the image's root file system, read-only; its own ``/tmp`` a
 own process namespace; of ``/sys`` only the processors and the control groups, so that thread pools know
 their size; the host's resolver. User, process, IPC and host-name namespaces are its own, no capability is
 left, none can be gained, and no further user namespace can be made. The network is the host's: the service
-is told by ``SERINUS_HOST`` and ``SERINUS_PORT`` to listen on the loopback port of the replica. One host user
-stands behind all users of the image: files readable by their owner alone are readable inside.
+is told to listen on the loopback port of the replica, Serinus' own by ``--host`` and ``--port``, any by
+``SERINUS_HOST`` and ``SERINUS_PORT``. One host user stands behind all users of the image: files readable by
+their owner alone are readable inside.
 
 SIGTERM goes to the service itself; bubblewrap is the process 1 around it, reaps what it leaves, and passes
 its exit code on (128 + the signal that ended it). The sandbox dies with the thread that started it.
@@ -33,6 +34,8 @@ _ISOLATED = (
     *("--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts"),
     *("--disable-userns", "--cap-drop", "ALL"),
 )
+_SERVING = ("-m", "serinus.serving")
+"""The end of the entry point of every image that ``serinus build`` makes."""
 _TMP = "/tmp"  # noqa: S108 (the sandbox's own)
 _SYSTEM = ("/sys/devices/system/cpu", "/sys/fs/cgroup")
 _RESOLVER = ("/etc/resolv.conf", "/etc/hosts")
@@ -230,7 +233,7 @@ class Sandbox:
         line = arguments(
             tree,
             launching.user(tree, image.launch.user),
-            argv=image.launch.argv,
+            argv=[*image.launch.argv, *_listening(image.launch, replica)],
             env=_environment(image.launch, replica) | self._env,
             workdir=image.launch.workdir,
             binds=self._binds,
@@ -253,6 +256,12 @@ def _environment(launch: Launch, replica: Replica) -> dict[str, str]:
         "SERINUS_PORT": str(replica.port),
         "SERINUS_VERSION": replica.image.digest,
     }
+
+
+def _listening(launch: Launch, replica: Replica) -> list[str]:
+    if launch.argv[-2:] != _SERVING:
+        return []
+    return ["--host", replica.address, "--port", str(replica.port)]
 
 
 def _hostname(name: str) -> str:

@@ -1,0 +1,167 @@
+"""What is built: a typed service, 170 MB of dependencies, 500 MB of random weights; and a base for both builders."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tools import Environment, Failed, run, serinus, uv
+
+MODEL_BYTES = 500 * 1000 * 1000
+PYTHON = "3.11"
+BASE_TAG = "serinus-bench-base"
+IMAGE_TAG = "serinus-bench"
+REQUIREMENTS = ("numpy", "scipy", "scikit-learn", "onnxruntime")
+
+_SERVICE = '''\
+"""A service whose code is small, as code is beside its model and its dependencies."""
+
+from pathlib import Path
+
+import numpy as np
+
+FACTOR = {factor}
+
+
+def setup() -> np.ndarray:
+    return np.memmap(Path(__file__).parent / "weights.bin", dtype=np.float32, mode="r")
+
+
+def predict(x: float, *, model: np.ndarray) -> float:
+    return float(model[0]) * 0 + x * FACTOR
+'''
+_PROJECT = """\
+[service]
+name = "bench"
+entrypoint = "service:predict"
+
+[model]
+path = "weights.bin"
+"""
+
+
+@dataclass(frozen=True)
+class Project:
+    """A project, and the folder that `serinus build --dockerfile` makes of it. Both get the same changes."""
+
+    root: Path
+    export: Path
+
+    def write(self) -> None:
+        self.root.mkdir(parents=True, exist_ok=True)
+        (self.root / "serinus.toml").write_text(_PROJECT)
+        (self.root / "requirements.txt").write_text("\n".join(REQUIREMENTS) + "\n")
+        self.change_code(1)
+        self.change_model(1)
+
+    def change_code(self, factor: int) -> None:
+        """Change a line of the service."""
+        for folder in self._there("code"):
+            (folder / "service.py").write_text(_SERVICE.format(factor=factor))
+
+    def change_model(self, seed: int) -> None:
+        """Other random weights: half of their bits are new."""
+        random = np.random.default_rng(seed)
+        weights = random.random(MODEL_BYTES // 4, dtype=np.float32)
+        for folder in self._there("model"):
+            weights.tofile(folder / "weights.bin")
+
+    def _there(self, part: str) -> list[Path]:
+        return [folder for folder in (self.root, self.export / part) if folder.is_dir()]
+
+
+def fetch_wheels(project: Project, work: Path) -> Path:
+    """A folder with the wheels of the project's lock: both builders install from it, and from nowhere else."""
+    wheels, pip = work / "wheels", work / "pip"
+    if not pip.is_dir():
+        run([uv(), "pip", "install", "--quiet", "--target", pip, "pip"])
+    check_python()
+    lines = project.export / "requirements.txt"
+    run(
+        [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"]
+        + ["--only-binary", ":all:", "--dest", wheels, "--requirement", lines],
+        env={"PYTHONPATH": str(pip)},
+    )
+    return wheels
+
+
+def check_python() -> None:
+    """Wheels are fetched by this Python for the one in the image.
+
+    Raises:
+        Failed: they are not of the same minor version.
+    """
+    here = f"{sys.version_info.major}.{sys.version_info.minor}"
+    if here != PYTHON:
+        raise Failed(f"this benchmark needs Python {PYTHON}, which is in the base image; this is {here}")
+
+
+def make_docker_base(docker: Sequence[str], project: Project, work: Path, cache: Path) -> None:
+    """Our own base as a Docker image, with pip and the wheels in it, since pip is what `docker build` installs with.
+
+    The wheels lie in the base, so that no time goes into fetching them.
+    """
+    from serinus.environment import launch, rootfs
+    from serinus.registry.layout import Layout
+
+    layout = Layout(project.root / ".serinus" / "layout")
+    image = launch.read(layout, layout.resolve("bench:latest"))
+    tree = work / "base"
+    shutil.rmtree(tree, ignore_errors=True)
+    shutil.copytree(rootfs.root(layout, image.layers[:1], cache=cache / "rootfs"), tree, symlinks=True)
+    shutil.copytree(work / "pip", tree / "usr/lib/python3/dist-packages", dirs_exist_ok=True)
+    shutil.copytree(work / "wheels", tree / "wheels")
+    archive = work / "base.tar"
+    run(["tar", "-C", tree, "-cf", archive, "."])
+    settings = ["ENV PIP_NO_INDEX=1 PIP_FIND_LINKS=/wheels", "ENV PATH=/usr/local/bin:/usr/bin:/bin"]
+    changes = [word for line in settings for word in ("--change", line)]
+    run([*docker, "import", *changes, archive, BASE_TAG])
+    archive.unlink()
+
+
+class Serinus:
+    """`serinus`, as the user runs it, with caches of its own."""
+
+    def __init__(self, project: Project, env: Environment) -> None:
+        self.project = project
+        self.env = env
+
+    def build(self, *options: str) -> dict[str, object]:
+        """`serinus build --json`."""
+        text = run([serinus(), "build", "--json", *options], cwd=self.project.root, env=self.env)
+        document: dict[str, object] = json.loads(text)
+        return document
+
+    def publish(self, reference: str) -> None:
+        """`serinus publish`."""
+        run([serinus(), "publish", "--json", reference], cwd=self.project.root, env=self.env)
+
+
+class Docker:
+    """`docker build` of the exported Dockerfile."""
+
+    def __init__(self, project: Project, command: Sequence[str], env: Environment) -> None:
+        self.project = project
+        self.command = command
+        self.env = env
+
+    def build(self, *options: str) -> None:
+        """Build and tag."""
+        base = ["--build-arg", f"BASE={BASE_TAG}"]
+        run([*self.command, "build", "-q", *base, "-t", IMAGE_TAG, *options, self.project.export], env=self.env)
+
+    def forget(self) -> None:
+        """Drop what earlier builds have left, but for the base."""
+        for words in (["rmi", "--force", IMAGE_TAG], ["builder", "prune", "--all", "--force"], ["image", "prune", "--force"]):
+            run([*self.command, *words], env=self.env)
+
+    def publish(self, reference: str) -> None:
+        """`docker push`."""
+        run([*self.command, "tag", IMAGE_TAG, reference])
+        run([*self.command, "push", "-q", reference])
+        run([*self.command, "rmi", reference])

@@ -1,0 +1,30 @@
+"""The runtimes of this machine, as parameters of a test."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+
+import pytest
+
+from serinus.environment import Runtime
+from serinus.environment.docker import Docker
+from serinus.environment.podman import Podman
+from serinus.environment.sandbox import Sandbox
+from serinus.registry import Descriptor
+from serinus.registry.layout import Layout
+
+ENGINES = {"docker": Docker, "podman": Podman}
+REAL = [pytest.param(name, marks=getattr(pytest.mark, name)) for name in ENGINES]
+RUNTIMES = [pytest.param("sandbox", marks=pytest.mark.sandbox), *REAL]
+
+
+def runtime_of(name: str) -> Runtime:
+    """The runtime by its name."""
+    return Sandbox() if name == "sandbox" else ENGINES[name]()
+
+
+def forget(name: str, layout: Layout, image: Descriptor) -> None:
+    """Take an image out of an engine."""
+    config = json.loads(layout.manifest(image))["config"]["digest"]
+    subprocess.run([name, "image", "rm", "--force", config], capture_output=True, check=False)
