@@ -122,7 +122,7 @@ class _Question:
     def _by_cases(self, parts: Parts, targets: Parts, path: Path) -> list[Problem]:
         """Each alternative of the narrow schema on its own."""
         index, keyword = _alternatives(parts)[0]
-        # What is left of a part may only allow more: hence without the keywords that look at the one taken out.
+        # What is left of a part may only allow more: hence without keywords that look at the one taken out.
         rest = {k: v for k, v in parts[index].items() if k != keyword and k not in UNEVALUATED}
         others = (*parts[:index], *((rest,) if rest else ()), *parts[index + 1 :])
         schema = {"allOf": list(targets)}
@@ -236,7 +236,7 @@ class _Question:
         yield from _sizes(parts, target, path, ("minLength", "maxLength"), "a string of {} {} characters")
         for keyword in ("pattern", "format"):
             if keyword in target and all(part.get(keyword) != target[keyword] for part in parts):
-                why = f"whether every string fits the {keyword} {shorten(target[keyword])}"
+                why = f"a string may not fit the {keyword} {shorten(target[keyword])}"
                 yield Problem(path, keyword, why, decided=False)
 
     def arrays(self, parts: Parts, types: frozenset[str], target: Schema, path: Path) -> Iterator[Problem]:
@@ -304,7 +304,7 @@ class _Question:
     def _names(self, parts: Parts, names: AnySchema, path: Path) -> Iterator[Problem]:
         closed = [known for part in parts if (known := closed_names(part)) is not None]
         if not closed:
-            yield Problem(path, "propertyNames", "whether every member's name fits", decided=False)
+            yield Problem(path, "propertyNames", "the name of a member may not fit", decided=False)
             return
         for name in sorted(set.intersection(*closed)):
             if not self.wide.allows(self.wide.parts(names), name):
@@ -327,7 +327,8 @@ class _Question:
         if NOTHING in parts:
             return []
         if schema is False:
-            what = "any further member or item" if path[-1] == EACH else f"the member or item {path[-1]!r}"
+            kind = "item" if keyword == "items" else "member"
+            what = f"further {kind}s" if path[-1] == EACH else f"the {kind} {path[-1]}"
             return [Problem(path, keyword, shorten(what, 80))]
         return self.contained(parts, schema, path)
 
@@ -398,6 +399,8 @@ def _together(types: frozenset[str]) -> list[str]:
 
 
 def _name_types(types: frozenset[str]) -> str:
+    if len(types) > 4:
+        return "a value of another type"
     if "fraction" in types and "integer" not in types:
         rest = types - {"fraction"}
         return " or ".join([*(TYPE_NAMES[t] for t in sorted(rest)), "a number that is not whole"])

@@ -57,7 +57,7 @@ class Document:
         Raises:
             ContractError: it refers to something outside itself, or by anchor.
         """
-        root = collect(schema, schema, lambda s: {k: v for k, v in s.items() if k in _ASSERTIONS})
+        root = collect(schema, schema, _assertions)
         return cls(root, root.pop("$defs", {}))
 
     def parts(self, schema: AnySchema, within: tuple[str, ...] = ()) -> Parts:
@@ -85,7 +85,7 @@ class Document:
 
     def allows(self, parts: Iterable[Schema], value: Any) -> bool:
         """Whether the value is valid under all the parts, all keywords taken into account."""
-        whole = {"allOf": list(parts), "$defs": self.definitions}
+        whole = {"allOf": [{}, *parts], "$defs": self.definitions}
         text = canonical(whole)
         if text not in self._checks:
             self._checks[text] = compile_schema(whole)
@@ -159,6 +159,13 @@ class Document:
         counts = [part.get("maxProperties", math.inf) for part in parts]
         counts += [len(names) for part in parts if (names := closed_names(part)) is not None]
         return min(counts, default=math.inf)
+
+
+def _assertions(schema: Schema) -> Schema:
+    """The schema without what only describes."""
+    if "dependencies" in schema:  # of draft 7; validators still heed it
+        raise ContractError("the schema uses dependencies, which draft 2020-12 does not have")
+    return {keyword: value for keyword, value in schema.items() if keyword in _ASSERTIONS}
 
 
 def matches(pattern: str, name: str) -> bool:

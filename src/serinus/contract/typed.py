@@ -25,7 +25,7 @@ from serinus.contract.kinds import is_async
 from serinus.contract.schemas import Schemas
 from serinus.contract.violations import BrokenContract, Check, Malformed
 from serinus.contract.violations import compile as compile_schema
-from serinus.contract.wire import foreign, on_wire, pointer, shorten
+from serinus.contract.wire import foreign, loads, on_wire, pointer, shorten
 from serinus.errors import ContractError
 
 MODEL = "model"
@@ -76,9 +76,11 @@ class Decoder:
         try:
             value = orjson.loads(body)
         except orjson.JSONDecodeError as error:
-            raise Malformed(f"the body is not JSON: {error}", error.pos) from None
+            raise Malformed(f"the body is not JSON: {shorten(str(error), 120)}", error.pos) from None
         if not self._check.ok(value):
-            raise BrokenContract(self._check.violations(value))
+            value = _exact(body, value)
+            if faults := self._check.violations(value):
+                raise BrokenContract(faults)
         decoded = self._validate(body, value)
         if self._single:
             return (decoded,), {}
@@ -94,6 +96,14 @@ class Decoder:
             return self._adapter.validate_json(json.dumps(_integers(value)), strict=True)
         except ValidationError:
             raise BrokenContract(_faults(first, value)) from None
+
+
+def _exact(body: bytes, value: Any) -> Any:
+    """The body decoded by a slower decoder, which keeps whole numbers of more than 64 bits whole."""
+    try:
+        return loads(body)
+    except ValueError:
+        return value
 
 
 def _integers(value: Any) -> Any:

@@ -65,7 +65,7 @@ class Check:
         return on_wire(value) and self._valid(value)
 
     def violations(self, value: Any) -> tuple[Violation, ...]:
-        """Every fault of the decoded document, in the order of the schema; empty exactly when :meth:`ok`."""
+        """Every fault of the decoded document, each once; empty exactly when :meth:`ok`."""
         if not on_wire(value):
             return tuple(foreign(value))
         faults = (fault for error in self._errors(value) for fault in explain(error))
@@ -132,7 +132,7 @@ def explain(error: Any) -> Iterator[Violation]:
         for member in kind.unexpected:
             yield Violation(pointer((*path, member)), "found a member that the contract does not know")
     elif name == "unevaluatedItems":
-        for index in kind.unexpected:
+        for index in _indices(error.instance, kind.unexpected):
             yield Violation(pointer((*path, index)), "found an item that the contract does not know")
     elif name == "propertyNames":
         member = kind.error.instance
@@ -144,6 +144,17 @@ def explain(error: Any) -> Iterator[Violation]:
         yield from _alternatives(error)
     else:
         yield Violation(pointer(path), f"found {found(error.instance)}, expected {_expected(kind)}")
+
+
+def _indices(items: Sequence[Any], texts: Sequence[str]) -> list[int]:
+    """Where the items stand that the validator names by their JSON text, looked for from the end."""
+    indices: list[int] = []
+    end = len(items)
+    for text in reversed(texts):
+        value = json.loads(text)
+        end = next((i for i in range(end - 1, -1, -1) if items[i] == value), 0)
+        indices.insert(0, end)
+    return indices
 
 
 def _alternatives(error: Any) -> Iterator[Violation]:

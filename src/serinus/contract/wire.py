@@ -15,7 +15,7 @@ from serinus.contract import Violation
 
 LONGEST_VALUE: Final = 60
 """Characters of a caller's value that a message shows at most."""
-_DEEPEST: Final = 512
+_DEEPEST: Final = 128
 """Levels of nesting; deeper documents are refused, before a recursion, ours or a validator's, ends badly."""
 
 
@@ -34,7 +34,12 @@ def on_wire(value: Any, depth: int = 0) -> bool:  # noqa: PLR0911 - runs for eve
     if kind is list or kind is tuple:
         if value and type(value[0]) is float and _sums_up(value):
             return True
-        return depth < _DEEPEST and all(on_wire(item, depth + 1) for item in value)
+        if depth >= _DEEPEST:
+            return False
+        for item in value:  # noqa: SIM110 - all() would take twice the stack
+            if not on_wire(item, depth + 1):
+                return False
+        return True
     if kind is dict:
         if depth >= _DEEPEST:
             return False
