@@ -6,13 +6,7 @@ import asyncio
 import gzip
 import json
 import re
-import socket
 import struct
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -26,6 +20,7 @@ import tritonclient.http as triton  # type: ignore[import-untyped]
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from served import Served, serving
 from tritonclient.utils import (  # type: ignore[import-untyped]
     InferenceServerException,
     np_to_triton_dtype,
@@ -435,48 +430,17 @@ def test_a_boolean_is_a_byte_of_0_or_1() -> None:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The real server around a model of two numbers' sum and a text; its address."""
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """The real server around a model of two numbers' sum and a text."""
     folder = tmp_path_factory.mktemp("oip")
     tiny_models.save(tiny_models.pair(), folder / "model.onnx")
-    (folder / "service.json").write_text(json.dumps({"name": "pair", "model": "model.onnx"}))
-    port = free_port()
-    command = [sys.executable, "-m", "serinus.serving", "--settings", "service.json"]
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [*command, "--host", "127.0.0.1", "--port", str(port)], cwd=folder, stdout=log, stderr=log
-        )
-    address = f"127.0.0.1:{port}"
-    try:
-        for _ in range(600):
-            if process.poll() is None and is_ready(address):
-                break
-            time.sleep(0.05)
-        else:
-            pytest.fail((folder / "log").read_text())
-        yield address
-    finally:
-        process.terminate()
-        assert process.wait(30) == 0
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def is_ready(address: str) -> bool:
-    try:
-        with urllib.request.urlopen(f"http://{address}/v2/health/ready", timeout=5) as answer:
-            return bool(answer.status == 200)
-    except OSError:
-        return False
+    with serving(folder, name="pair", model="model.onnx") as served:
+        yield served
 
 
 @pytest.fixture
-def client(server: str) -> Iterator[triton.InferenceServerClient]:
-    with triton.InferenceServerClient(server) as connected:
+def client(server: Served) -> Iterator[triton.InferenceServerClient]:
+    with triton.InferenceServerClient(f"127.0.0.1:{server.port}") as connected:
         yield connected
 
 
@@ -544,13 +508,9 @@ def test_tritonclient_is_told_what_is_wrong(client: triton.InferenceServerClient
         client.infer("other", asked)
 
 
-def test_the_same_model_answers_json_on_its_own_route(server: str) -> None:
-    body = json.dumps({"a": [[1, 2]], "b": [[3, 4]], "text": ["x"]}).encode()
-    request = urllib.request.Request(
-        f"http://{server}/predict", body, {"content-type": "application/json"}, method="POST"
-    )
-    with urllib.request.urlopen(request, timeout=10) as answer:
-        assert json.load(answer) == {"sum": [[4.0, 6.0]], "same": ["x"]}
+def test_the_same_model_answers_json_on_its_own_route(server: Served) -> None:
+    answer = server.post({"a": [[1, 2]], "b": [[3, 4]], "text": ["x"]})
+    assert (answer.status, answer.document) == (200, {"sum": [[4.0, 6.0]], "same": ["x"]})
 
 
 def test_a_bare_model_over_the_protocol(tmp_path: Path) -> None:
