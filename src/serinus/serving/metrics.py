@@ -209,7 +209,7 @@ def merge(texts: Sequence[str]) -> str:
     heads: dict[str, list[str]] = {}
     for text in texts:
         name = ""
-        for line in text.splitlines():
+        for line in text.split("\n")[:-1]:
             if line.startswith("# "):
                 name = line.split(" ", 3)[2]
                 if line not in heads.setdefault(name, []):
