@@ -14,7 +14,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from serinus.contract import Contract
@@ -32,13 +32,13 @@ from serinus.image import (
     select,
 )
 from serinus.image.base import parse
-from serinus.image.build import ModelPlace, find_model, model_digest
 from serinus.image.lock import Lock, render_pins
 from serinus.image.manifest import ENVIRONMENT
 from serinus.image.runtime import runtime_files
+from serinus.image.settings import settings
+from serinus.image.sources import ModelPlace, find_model, model_digest
 from serinus.image.uv import redacted
 from serinus.project import Project
-from serinus.serving import Settings
 
 _MARK = "# Written by `serinus build --dockerfile`."
 _REQUIREMENTS = "/opt/serinus/requirements.txt"
@@ -96,7 +96,13 @@ def export(
             _put(folder / "runtime" / Path(path).relative_to(RUNTIME), file.read_bytes())
         _put(folder / "requirements.txt", requirements(lock, index).encode())
         hashes = {p.relative_to(folder).as_posix(): _hash(p) for p in _files(folder)}
-        _put(folder / "service.json", _settings(project, model, contract, hashes).to_json().encode())
+        told = settings(
+            project,
+            model=model.path if model else None,
+            contract=CONTRACT if contract else None,
+            build=_build(hashes),
+        )
+        _put(folder / "service.json", told.to_json().encode())
         if contract:
             _put(folder / "contract.json", contract.to_json().encode())
         recipe = _recipe(project, lock, contract, {p: h for p, h in hashes.items() if p.startswith("model/")})
@@ -191,16 +197,10 @@ def _recipe(project: Project, lock: Lock, contract: Contract | None, model: Mapp
     return Recipe(reference, because, project.service.port, told, contract is not None, bool(model))
 
 
-def _settings(
-    project: Project, model: ModelPlace | None, contract: Contract | None, hashes: Mapping[str, str]
-) -> Settings:
+def _build(hashes: Mapping[str, str]) -> str:
+    """What the server tells as its version: a digest over all that was exported."""
     text = "".join(f"{digest}  {path}\n" for path, digest in sorted(hashes.items()))
-    return Settings(
-        **asdict(project.service),
-        model=model.path if model else None,
-        contract=CONTRACT if contract else None,
-        build=f"sha256:{hashlib.sha256(os.fsencode(text)).hexdigest()}",
-    )
+    return f"sha256:{hashlib.sha256(os.fsencode(text)).hexdigest()}"
 
 
 def _copy_code(project: Project, model: ModelPlace | None, folder: Path) -> None:
