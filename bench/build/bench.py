@@ -1,4 +1,4 @@
-"""`serinus build` beside `docker build` of the exported Dockerfile: the same changes, on this machine, with warm caches.
+"""`serinus build` beside `docker build` of the exported Dockerfile: the same changes, here, with warm caches.
 
     python bench/build/bench.py [--runs 5] [--json FILE]
 
@@ -11,26 +11,21 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import os
 import shutil
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import idle
-from tools import Failed, Sample, choose_docker, machine, timed
+from report import CODE, FIRST, MODEL, Figures, Pair
+from tools import CannotMeasureError, Sample, choose_docker, machine, timed
 from wire import Meter, registry
-from workload import BASE_TAG, Docker, Project, Serinus, fetch_wheels, make_docker_base
-
-CLAIMS = {"code change": 20.0, "model change": 5.0, "first build, no dependencies cached": 1.0}
-"""How many times faster than `docker build` it must be, at least."""
-LIMIT = 2.0
-"""A model change may take so many times what reading, hashing and writing the model takes."""
+from workload import Docker, Project, Serinus, fetch_wheels, make_docker_base
 
 
-@dataclass
+@dataclass(frozen=True)
 class Bench:
     """The two builders on one project."""
 
@@ -39,31 +34,44 @@ class Bench:
     serinus: Serinus
     docker: Docker
     wheels: Path
-    pairs: dict[str, tuple[Sample, Sample]] = field(default_factory=dict)
 
     @property
     def project(self) -> Project:
         return self.serinus.project
 
-    def side_by_side(self, name: str, change: Callable[[int], None], ours: Callable[[], object], theirs: Callable[[], object]) -> None:
+    def side_by_side(
+        self,
+        name: str,
+        change: Callable[[int], None],
+        ours: Callable[[], object],
+        theirs: Callable[[], object],
+    ) -> Pair:
         """Make a change, and time both on it, in turns: whatever slows the machine slows both."""
         seconds: list[tuple[float, float]] = []
         for turn in range(self.runs):
             change(turn)
             seconds.append((timed(ours), timed(theirs)))
-            say(f"{name} {turn + 1}/{self.runs}: serinus {seconds[-1][0]:.2f} s, docker {seconds[-1][1]:.2f} s")
-        self.pairs[name] = Sample(tuple(s[0] for s in seconds)), Sample(tuple(s[1] for s in seconds))
+            figures = "serinus {:.2f} s, docker {:.2f} s".format(*seconds[-1])
+            say(f"{name}, {turn + 1} of {self.runs}: {figures}")
+        return Pair(Sample(tuple(s[0] for s in seconds)), Sample(tuple(s[1] for s in seconds)))
 
-    def changes(self) -> None:
-        """Code alone, then the model alone."""
-        self.side_by_side(
-            "code change", lambda n: self.project.change_code(100 + n), self.serinus.build, self.docker.build
-        )
-        self.side_by_side(
-            "model change", lambda n: self.project.change_model(100 + n), self.serinus.build, self.docker.build
-        )
+    def code(self) -> Pair:
+        """A line of code is changed."""
 
-    def first(self) -> None:
+        def change(turn: int) -> None:
+            self.project.change_code(100 + turn)
+
+        return self.side_by_side(CODE, change, self.serinus.build, self.docker.build)
+
+    def model(self) -> Pair:
+        """All weights are changed."""
+
+        def change(turn: int) -> None:
+            self.project.change_model(100 + turn)
+
+        return self.side_by_side(MODEL, change, self.serinus.build, self.docker.build)
+
+    def first(self) -> Pair:
         """A first build: the base is there, dependencies come from the same folder of wheels for both."""
 
         def forget(turn: int) -> None:
@@ -79,18 +87,19 @@ class Bench:
             "UV_FIND_LINKS": str(self.wheels),
         }
         fresh = Serinus(self.project, env)
-        self.side_by_side("first build, no dependencies cached", forget, fresh.build, lambda: self.docker.build("--no-cache"))
+        return self.side_by_side(FIRST, forget, fresh.build, lambda: self.docker.build("--no-cache"))
 
     def pushes(self) -> dict[str, dict[str, int]]:
         """Bytes to a registry: the whole image, and after a change of code."""
-        sent: dict[str, dict[str, int]] = {"serinus publish": {}, "docker push": {}}
+        pushers = {"serinus publish": self.serinus.publish, "docker push": self.docker.publish}
+        sent: dict[str, dict[str, int]] = {name: {} for name in pushers}
         with registry(self.work) as port:
             meter = Meter(port)
-            for number, what in enumerate(("whole image", "code change")):
+            for number, what in enumerate(("for the whole image", "after a change of code")):
                 self.project.change_code(1000 + number)
                 self.serinus.build()
                 self.docker.build()
-                for name, push in (("serinus publish", self.serinus.publish), ("docker push", self.docker.publish)):
+                for name, push in pushers.items():
                     meter.take()
                     push(f"127.0.0.1:{meter.port}/{name.split()[0]}:1")
                     sent[name][what] = meter.take()
@@ -133,57 +142,23 @@ def prepare(work: Path, runs: int, wanted: str | None) -> Bench:
     return Bench(work, runs, serinus, docker, wheels)
 
 
-def measure(bench: Bench) -> dict[str, object]:
-    """All figures, as JSON."""
-    bench.changes()
+def measure(bench: Bench) -> Figures:
+    """All figures; the first builds last, since they drop the caches."""
+    builds = {CODE: bench.code(), MODEL: bench.model()}
     limit = physical_limit(bench.project.root / "weights.bin", bench.work, bench.runs)
-    sent = bench.pushes()
-    imports = idle.import_time(bench.runs)
-    memory = idle.memory(bench.project.root, bench.serinus.env)
-    built = bench.serinus.build()
-    bench.first()
-    return {
-        "machine": machine(bench.docker.command, bench.docker.env),
-        "layers": {layer["name"]: layer["size"] for layer in built["layers"]},  # type: ignore[attr-defined]
-        "wheels": sum(file.stat().st_size for file in bench.wheels.iterdir()),
-        "builds": {
-            name: {
-                "serinus": ours.to_json(),
-                "docker": theirs.to_json(),
-                "ratio": theirs.median / ours.median,
-                "claimed": CLAIMS[name],
-            }
-            for name, (ours, theirs) in bench.pairs.items()
-        },
-        "physical limit of the model": limit.to_json(),
-        "model change over the limit": bench.pairs["model change"][0].median / limit.median,
-        "bytes pushed": sent,
-        "import": {name: sample.to_json() for name, sample in imports.items()},
-        "idle replica, MiB": memory,
-    }
-
-
-def show(bench: Bench, figures: dict[str, object]) -> bool:
-    """Print the tables; whether every claim holds."""
-    print(f"\n{'':40}{'serinus build':>24}{'docker build':>26}{'ratio':>8}   at least")
-    holds = True
-    for name, (ours, theirs) in bench.pairs.items():
-        ratio = theirs.median / ours.median
-        holds = holds and ratio >= CLAIMS[name]
-        verdict = "" if ratio >= CLAIMS[name] else "  MISSED"
-        print(f"{name:40}{ours!s:>24}{theirs!s:>26}{ratio:8.1f}   {CLAIMS[name]:g}{verdict}")
-    over = float(str(figures["model change over the limit"]))
-    holds = holds and over <= LIMIT
-    limit = figures["physical limit of the model"]
-    print(f"\nreading, hashing and writing the model once: {limit['median']:.2f} s; a model change takes {over:.2f} times that, at most {LIMIT:g}")  # type: ignore[index]
-    for name, sent in figures["bytes pushed"].items():  # type: ignore[attr-defined]
-        print(f"{name}: {sent['whole image']:,} bytes for the whole image, {sent['code change']:,} after a change of code")
-    for name, sample in figures["import"].items():  # type: ignore[attr-defined]
-        print(f"{name}: {sample['median'] * 1000:.0f} ms")
-    memory = figures["idle replica, MiB"]
-    print(f"idle replica: {memory['resident']:.0f} MiB resident in {memory['processes']:.0f} process(es)")  # type: ignore[index]
-    print("\n" + "\n".join(f"{name:16}{value}" for name, value in figures["machine"].items()))  # type: ignore[attr-defined]
-    return holds
+    pushed = bench.pushes()
+    resting = idle.memory(bench.project.root, bench.serinus.env)
+    layers = bench.serinus.layers()
+    return Figures(
+        machine=machine(bench.docker.command, bench.docker.env),
+        layers=layers,
+        wheels=sum(file.stat().st_size for file in bench.wheels.iterdir()),
+        builds=builds | {FIRST: bench.first()},
+        limit=limit,
+        pushed=pushed,
+        imports=idle.import_time(bench.runs),
+        idle=resting,
+    )
 
 
 def say(text: str) -> None:
@@ -191,32 +166,39 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def main() -> int:
-    """Run it; exit code 1 when a claim does not hold, 2 when it cannot be measured."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=5, help="measurements of each thing, 5 unless told otherwise")
+def arguments() -> argparse.Namespace:
+    """What the user wants."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--runs", type=int, default=5, help="measurements of each thing; 5 unless told")
     parser.add_argument("--json", type=Path, help="write the figures there too")
     parser.add_argument("--docker", help="the docker program; by default the first whose BuildKit works")
-    parser.add_argument("--work", type=Path, help="where to work; by default a folder that is removed at the end")
-    given = parser.parse_args()
-    work = given.work or Path(tempfile.mkdtemp(prefix="serinus-bench-", dir=os.environ.get("TMPDIR")))
+    parser.add_argument("--work", type=Path, help="where to work; by default a folder that is removed again")
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Run it; exit code 1 when a claim does not hold, 2 when it cannot be measured."""
+    given = arguments()
+    work = given.work or Path(tempfile.mkdtemp(prefix="serinus-bench-"))
     work.mkdir(parents=True, exist_ok=True)
-    bench = None
+    bench: Bench | None = None
     try:
         bench = prepare(work, given.runs, given.docker)
         figures = measure(bench)
-        holds = show(bench, figures)
-        if given.json:
-            given.json.write_text(json.dumps(figures, indent=1) + "\n")
-        return 0 if holds else 1
-    except Failed as error:
+    except CannotMeasureError as error:
         say(f"cannot measure: {error}")
         return 2
     finally:
-        if bench:
+        if bench is not None:
             bench.docker.forget()
         if not given.work:
             shutil.rmtree(work, ignore_errors=True)
+    print(figures.table())
+    if given.json:
+        given.json.write_text(json.dumps(figures.to_json(), indent=1) + "\n")
+    return 0 if figures.holds else 1
 
 
 if __name__ == "__main__":

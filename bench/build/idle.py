@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
+import os
 import subprocess
 import sys
 import time
 import urllib.request
+from functools import partial
 from pathlib import Path
 
-from tools import Environment, Failed, Sample, run, serinus, timed
+from tools import CannotMeasureError, Environment, Sample, run, serinus, timed
 from wire import free_port
 
 _IMPORT = "import serinus.serving.server, serinus.serving.app"
@@ -19,8 +20,9 @@ def import_time(runs: int) -> dict[str, Sample]:
     """Seconds to start Python, and Python with the serving path imported."""
     samples = {}
     for name, code in (("python alone", "pass"), ("python and the serving path", _IMPORT)):
-        run([sys.executable, "-I", "-c", code])
-        samples[name] = Sample(tuple(timed(lambda c=code: run([sys.executable, "-I", "-c", c])) for _ in range(runs)))
+        run([sys.executable, "-I", "-c", code])  # once, so that all is compiled
+        command = [sys.executable, "-I", "-c", code]
+        samples[name] = Sample(tuple(timed(partial(run, command)) for _ in range(runs)))
     return samples
 
 
@@ -28,12 +30,10 @@ def memory(project: Path, env: Environment) -> dict[str, float]:
     """Memory of the built image's replica in the sandbox, in MiB: resident, and its share of shared pages.
 
     Raises:
-        Failed: it does not become ready within a minute.
+        CannotMeasureError: it does not become ready within a minute.
     """
     port = free_port()
     command = [serinus(), "serve", "--image", "bench:latest", "--runtime", "sandbox", "--port", str(port)]
-    import os
-
     with subprocess.Popen(
         [str(word) for word in command],
         cwd=project,
@@ -62,7 +62,7 @@ def _wait_ready(port: int) -> None:
                 return
         except OSError:
             time.sleep(0.1)
-    raise Failed("the replica is not ready after 60 s")
+    raise CannotMeasureError("the replica is not ready after 60 s")
 
 
 def _descendants(pid: int) -> list[int]:
@@ -95,9 +95,4 @@ def _kib(pid: int, member: str) -> int:
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
         if line.startswith(member + ":"):
             return int(line.split()[1])
-    raise Failed(f"/proc/{pid}/smaps_rollup has no {member}")
-
-
-def as_json(samples: dict[str, Sample]) -> str:
-    """Samples as JSON."""
-    return json.dumps({name: sample.to_json() for name, sample in samples.items()})
+    raise CannotMeasureError(f"/proc/{pid}/smaps_rollup has no {member}")

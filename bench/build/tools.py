@@ -16,7 +16,7 @@ from pathlib import Path
 Environment = Mapping[str, str]
 
 
-class Failed(Exception):
+class CannotMeasureError(Exception):
     """A command that the benchmark needs failed; its output is the message."""
 
 
@@ -24,7 +24,7 @@ def run(command: Sequence[str | Path], *, cwd: Path | None = None, env: Environm
     """Run a command to its end and give back its standard output.
 
     Raises:
-        Failed: it is missing, or its exit code is not 0.
+        CannotMeasureError: it is missing, or its exit code is not 0.
     """
     words = [str(word) for word in command]
     try:
@@ -32,9 +32,11 @@ def run(command: Sequence[str | Path], *, cwd: Path | None = None, env: Environm
             words, cwd=cwd, env={**os.environ, **(env or {})}, capture_output=True, text=True, check=False
         )
     except FileNotFoundError as error:
-        raise Failed(str(error)) from None
+        raise CannotMeasureError(str(error)) from None
     if done.returncode != 0:
-        raise Failed(f"{' '.join(words[:4])} ...: exit code {done.returncode}\n{done.stdout}{done.stderr}"[-4000:])
+        raise CannotMeasureError(
+            f"{' '.join(words[:4])} ...: exit code {done.returncode}\n{done.stdout}{done.stderr}"[-4000:]
+        )
     return done.stdout
 
 
@@ -67,7 +69,7 @@ def serinus() -> Path:
     """The `serinus` program that belongs to this Python, as the user has it."""
     program = Path(sys.executable).with_name("serinus")
     if not program.is_file():
-        raise Failed(f"{program} is not there: pip install . into this Python first")
+        raise CannotMeasureError(f"{program} is not there: pip install . into this Python first")
     return program
 
 
@@ -105,7 +107,7 @@ def choose_docker(work: Path, wanted: str | None) -> tuple[list[str], dict[str, 
     """The Docker client to compare with: one whose BuildKit works is preferred, being the faster builder.
 
     Raises:
-        Failed: no Docker client builds anything.
+        CannotMeasureError: no Docker client builds anything.
     """
     context = work / "probe"
     context.mkdir(exist_ok=True)
@@ -116,11 +118,11 @@ def choose_docker(work: Path, wanted: str | None) -> tuple[list[str], dict[str, 
         for program in found:
             try:
                 run([program, "build", "-q", context], env={"DOCKER_BUILDKIT": buildkit})
-            except Failed as error:
+            except CannotMeasureError as error:
                 faults.append(str(error).splitlines()[-1])
             else:
                 return [program], {"DOCKER_BUILDKIT": buildkit}
-    raise Failed(f"docker build does not work here: {'; '.join(faults) or 'no docker program'}")
+    raise CannotMeasureError(f"docker build does not work here: {'; '.join(faults) or 'no docker program'}")
 
 
 def _programs(name: str) -> list[str]:

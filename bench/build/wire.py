@@ -9,10 +9,10 @@ import socketserver
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tools import Failed
+from tools import CannotMeasureError
 
 
 @contextlib.contextmanager
@@ -20,17 +20,21 @@ def registry(work: Path) -> Iterator[int]:
     """Debian's `docker-registry` on a free loopback port, with an empty store.
 
     Raises:
-        Failed: the program is missing or does not start.
+        CannotMeasureError: the program is missing or does not start.
     """
     if not shutil.which("docker-registry"):
-        raise Failed("docker-registry is missing: apt-get install docker-registry")
+        raise CannotMeasureError("docker-registry is missing: apt-get install docker-registry")
     port = free_port()
     shutil.rmtree(work / "registry", ignore_errors=True)
     config = work / "registry.yml"
-    config.write_text(
-        f"version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {work / 'registry'}}}}}\n"
-        f"http: {{addr: '127.0.0.1:{port}'}}\n"
-    )
+    store = work / "registry"
+    lines = [
+        "version: 0.1",
+        "log: {level: error}",
+        f"storage: {{filesystem: {{rootdirectory: {store}}}}}",
+        f"http: {{addr: '127.0.0.1:{port}'}}",
+    ]
+    config.write_text("\n".join(lines) + "\n")
     log = (work / "registry.log").open("wb")
     with log, subprocess.Popen(["docker-registry", "serve", str(config)], stdout=log, stderr=log) as process:
         try:
@@ -52,7 +56,9 @@ def _wait(port: int) -> None:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
             return
         time.sleep(0.05)
-    raise Failed("docker-registry does not listen after 10 s; see registry.log in the working folder")
+    raise CannotMeasureError(
+        "docker-registry does not listen after 10 s; see registry.log in the working folder"
+    )
 
 
 class Meter:
@@ -87,10 +93,10 @@ class Meter:
         return sent
 
 
-def _pump(source: socket.socket, target: socket.socket, count: object) -> None:
+def _pump(source: socket.socket, target: socket.socket, count: Callable[[int], None]) -> None:
     with contextlib.suppress(OSError):
         while data := source.recv(1 << 16):
             target.sendall(data)
-            count(len(data))  # type: ignore[operator]
+            count(len(data))
     with contextlib.suppress(OSError):
         target.shutdown(socket.SHUT_WR)

@@ -1,4 +1,4 @@
-"""What is built: a typed service, 170 MB of dependencies, 500 MB of random weights; and a base for both builders."""
+"""What is built: a typed service, 170 MB of dependencies, 500 MB of random weights; and on what."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from tools import Environment, Failed, run, serinus, uv
+from tools import CannotMeasureError, Environment, run, serinus, uv
 
 MODEL_BYTES = 500 * 1000 * 1000
 PYTHON = "3.11"
@@ -76,15 +76,15 @@ class Project:
 
 
 def fetch_wheels(project: Project, work: Path) -> Path:
-    """A folder with the wheels of the project's lock: both builders install from it, and from nowhere else."""
+    """A folder with the wheels of the project's lock: both builders install from it alone."""
     wheels, pip = work / "wheels", work / "pip"
     if not pip.is_dir():
         run([uv(), "pip", "install", "--quiet", "--target", pip, "pip"])
     check_python()
     lines = project.export / "requirements.txt"
+    download = ["-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes", "--only-binary", ":all:"]
     run(
-        [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"]
-        + ["--only-binary", ":all:", "--dest", wheels, "--requirement", lines],
+        [sys.executable, *download, "--dest", wheels, "--requirement", lines],
         env={"PYTHONPATH": str(pip)},
     )
     return wheels
@@ -94,17 +94,19 @@ def check_python() -> None:
     """Wheels are fetched by this Python for the one in the image.
 
     Raises:
-        Failed: they are not of the same minor version.
+        CannotMeasureError: they are not of the same minor version.
     """
     here = f"{sys.version_info.major}.{sys.version_info.minor}"
     if here != PYTHON:
-        raise Failed(f"this benchmark needs Python {PYTHON}, which is in the base image; this is {here}")
+        raise CannotMeasureError(
+            f"this benchmark needs Python {PYTHON}, which is in the base image; this is {here}"
+        )
 
 
 def make_docker_base(docker: Sequence[str], project: Project, work: Path, cache: Path) -> None:
-    """Our own base as a Docker image, with pip and the wheels in it, since pip is what `docker build` installs with.
+    """Our own base as a Docker image, with pip and the wheels in it.
 
-    The wheels lie in the base, so that no time goes into fetching them.
+    pip is what `docker build` installs with; no time goes into fetching the wheels.
     """
     from serinus.environment import launch, rootfs
     from serinus.registry.layout import Layout
@@ -131,11 +133,13 @@ class Serinus:
         self.project = project
         self.env = env
 
-    def build(self, *options: str) -> dict[str, object]:
-        """`serinus build --json`."""
-        text = run([serinus(), "build", "--json", *options], cwd=self.project.root, env=self.env)
-        document: dict[str, object] = json.loads(text)
-        return document
+    def build(self, *options: str) -> str:
+        """`serinus build --json`; what it printed."""
+        return run([serinus(), "build", "--json", *options], cwd=self.project.root, env=self.env)
+
+    def layers(self) -> dict[str, int]:
+        """The sizes of the layers of a build in which nothing has changed."""
+        return {layer["name"]: layer["size"] for layer in json.loads(self.build())["layers"]}
 
     def publish(self, reference: str) -> None:
         """`serinus publish`."""
@@ -153,11 +157,18 @@ class Docker:
     def build(self, *options: str) -> None:
         """Build and tag."""
         base = ["--build-arg", f"BASE={BASE_TAG}"]
-        run([*self.command, "build", "-q", *base, "-t", IMAGE_TAG, *options, self.project.export], env=self.env)
+        run(
+            [*self.command, "build", "-q", *base, "-t", IMAGE_TAG, *options, self.project.export],
+            env=self.env,
+        )
 
     def forget(self) -> None:
         """Drop what earlier builds have left, but for the base."""
-        for words in (["rmi", "--force", IMAGE_TAG], ["builder", "prune", "--all", "--force"], ["image", "prune", "--force"]):
+        for words in (
+            ["rmi", "--force", IMAGE_TAG],
+            ["builder", "prune", "--all", "--force"],
+            ["image", "prune", "--force"],
+        ):
             run([*self.command, *words], env=self.env)
 
     def publish(self, reference: str) -> None:
