@@ -27,9 +27,7 @@ from tritonclient.utils import (  # type: ignore[import-untyped]
 )
 
 import serinus
-from serinus.contract import Violation
 from serinus.contract.onnx import Records, Tensor
-from serinus.contract.violations import BrokenContract
 from serinus.serving import oip, tensors
 from serinus.serving.answers import Answer, Problem
 from serinus.serving.oip_tensors import Inference, Wanted, read, write
@@ -253,18 +251,26 @@ def test_bytes_that_nobody_asked_for_are_an_error() -> None:
 
 def test_a_nan_in_the_answer_is_not_sent_not_even_as_bytes() -> None:
     body, length = binary(struct.pack("<2f", 1, float("nan")))
-    with pytest.raises(BrokenContract) as caught:
-        infer(body, inference_header_content_length=length)
-    assert caught.value.violations == (Violation("/y/0/1", "found nan, expected a finite number"),)
-
-
-def test_a_problem_of_the_server_in_the_form_of_the_protocol() -> None:
-    problem = Problem(500, "the service failed", headers=[("serinus-violation", "/y")]).answer(id="f1")
-    answer = oip.as_error(problem)
+    answer = infer(body, inference_header_content_length=length)
     assert answer.status == 500
-    assert json.loads(answer.body) == {"error": "the service failed (f1)"}
-    assert dict(answer.headers) == {"content-type": "application/json", "serinus-violation": "/y"}
-    assert oip.as_error(answer) is answer
+    assert dict(answer.headers)["serinus-violation"] == "/y/0/1"
+    assert "at /y/0/1: found nan, expected a finite number" in json.loads(answer.body)["error"]
+
+
+def test_what_the_model_raises_is_logged_and_not_shown(caplog: pytest.LogCaptureFixture) -> None:
+    class Failing(Doubler):
+        async def infer(self, feeds: Mapping[str, Any], names: Any = None) -> dict[str, Any]:
+            raise ValueError("the secret")
+
+    model = oip.Model(Failing(), "m", "1")
+    body = json.dumps({"inputs": [tensor([1, 2])]}).encode()
+    answer = asyncio.run(oip.handle(model, "POST", "/v2/models/m/infer", {}, body))
+    told = json.loads(answer.body)["error"]
+    assert answer.status == 500
+    assert "secret" not in told
+    (record,) = caplog.records
+    assert record.__dict__["id"] in told
+    assert "the secret" in str(record.exc_info)
 
 
 # --------------------------------------------------------------------------------- compression

@@ -14,7 +14,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 import orjson
 
 import serinus
-from serinus.serving.answers import JSON, PROBLEM_JSON, Answer, Problem
+from serinus.contract.violations import BrokenContract
+from serinus.serving.answers import JSON, Answer, Problem
+from serinus.serving.app import VIOLATION, header_pointer
+from serinus.serving.leaks import fault_id
+from serinus.serving.logs import log
 
 if TYPE_CHECKING:
     from serinus.contract.onnx import Tensor
@@ -95,9 +99,8 @@ async def handle(
 ) -> Answer:
     """Answer one request below :data:`PREFIX`.
 
-    The caller's faults are answered as the protocol wants them, ``{"error": ...}``. What the model raises,
-    and an answer that must not be sent, is for the server to count and to log; :func:`as_error` puts what it
-    then says into the form of the protocol.
+    Every fault is answered as the protocol wants it, ``{"error": ...}``. An answer that must not be sent is a
+    500 with the header ``serinus-violation`` as everywhere, and by that header the server counts it.
 
     Args:
         model: the only one of this server.
@@ -106,10 +109,6 @@ async def handle(
         headers: of the request, names in lower case.
         body: of the request, as it came.
         ready: whether the server may be sent requests.
-
-    Raises:
-        BrokenContract: the model gave a NaN or an infinity.
-        Exception: whatever the model raised.
     """
     try:
         allowed, answer = _route(model, path, ready)
@@ -124,6 +123,8 @@ async def handle(
         return await _infer(model, headers, body)
     except Problem as problem:
         return error(problem.status, problem.detail, problem.headers)
+    except Exception as fault:  # noqa: BLE001 - all that is wrong is told in the protocol's form
+        return _failed(model, fault)
 
 
 def error(status: int, message: str, headers: Sequence[tuple[str, str]] = ()) -> Answer:
@@ -131,13 +132,19 @@ def error(status: int, message: str, headers: Sequence[tuple[str, str]] = ()) ->
     return _json({"error": message}, status, headers)
 
 
-def as_error(answer: Answer) -> Answer:
-    """A problem document as an error of the protocol, with the same status and headers; all else as it is."""
-    if ("content-type", PROBLEM_JSON) not in answer.headers:
-        return answer
-    document = orjson.loads(answer.body)
-    told = f"{document['detail']} ({document['id']})" if "id" in document else document["detail"]
-    return error(answer.status, told, [h for h in answer.headers if h[0] != "content-type"])
+def _failed(model: Model, fault: Exception) -> Answer:
+    """The 500 for what the model raised or gave; what a caller must not see goes to the log, with an id."""
+    identity = fault_id()
+    if isinstance(fault, BrokenContract):
+        faults = [f"{v.pointer or '#'}: {v.message}" for v in fault.violations[:16]]
+        log.error("a response broke the contract", extra={"id": identity, "violations": faults})
+        pointer = header_pointer(fault.violations[0].pointer)
+        told = (
+            f"the response of {model.name} breaks its contract {fault.message}; it was not sent ({identity})"
+        )
+        return error(500, told, [(VIOLATION, pointer)])
+    log.error("the model raised %s", type(fault).__name__, exc_info=fault, extra={"id": identity})
+    return error(500, f"{model.name} failed; the log has the reason under {identity}")
 
 
 _GET = ("GET", "HEAD")
