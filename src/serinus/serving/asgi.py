@@ -75,7 +75,7 @@ class AsgiApp:
         try:
             await self._app(self._scope(scope), cycle.receive, cycle.send)
         except Exception:
-            if cycle.overflow and not cycle.status:
+            if cycle.overflow and not cycle.sent:
                 raise rsgi.too_large(self._max_body) from None
             if not cycle.sent:
                 raise
