@@ -7,7 +7,6 @@ ever.
 
 from __future__ import annotations
 
-import importlib.machinery
 import importlib.util
 import sys
 from collections.abc import Iterator, Sequence
@@ -43,16 +42,16 @@ class LazyFinder:
         if top in EAGER or top in sys.stdlib_module_names:
             return None
         spec = PathFinder.find_spec(name, path, target)
-        if spec is None or not isinstance(spec.loader, SourceFileLoader) or self._own(spec):
+        if spec is None or not isinstance(spec.loader, SourceFileLoader) or self._own(top, spec):
             return None
         spec.loader = importlib.util.LazyLoader(spec.loader)
         return spec
 
-    def _own(self, spec: ModuleSpec) -> bool:
-        if spec.origin is None:
-            return True
-        origin = Path(spec.origin).resolve()
-        return origin.is_relative_to(self._project) and "site-packages" not in origin.parts
+    def _own(self, top: str, spec: ModuleSpec) -> bool:
+        """Whether it lies in the project itself, not in a folder of libraries somewhere below it."""
+        origin = Path(spec.origin or "").resolve()
+        inside = origin.is_relative_to(self._project)
+        return inside and origin.relative_to(self._project).parts[:1] in ((top,), (f"{top}.py",))
 
 
 @contextmanager
