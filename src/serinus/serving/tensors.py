@@ -191,7 +191,7 @@ def _walk(
 ) -> Iterator[Violation]:
     """Every fault at and below ``where``; ``lengths`` are those of the first array at each depth."""
     if not shape:
-        if leaves(element, [value]) is None:
+        if not _fits(element, value):
             yield Violation(where, f"found {found(value)}, expected {element.noun}")
         return
     if type(value) is not list:
@@ -205,8 +205,20 @@ def _walk(
         yield Violation(where, "found an empty array, expected at least one element")
     elif len(value) != length:
         yield Violation(where, f"found {_count(value)}, expected {length} like the arrays before it")
+    if len(shape) == 1 and leaves(element, value) is not None:
+        return
     for index, member in enumerate(value):
         yield from _walk(element, shape[1:], member, f"{where}/{index}", lengths)
+
+
+def _fits(element: Element, value: Any) -> bool:
+    """What :func:`leaves` says of a single value, without making an array of it."""
+    kind = type(value)
+    if element.kind in {"boolean", "string"}:
+        return kind is (bool if element.kind == "boolean" else str)
+    if kind is float and element.kind == "integer" and not value.is_integer():
+        return False
+    return kind in {int, float} and bool(element.low <= value <= element.high)
 
 
 def _dimensions(tensor: Tensor, value: object) -> Shape:
