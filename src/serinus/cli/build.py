@@ -11,6 +11,7 @@ from serinus.cli.output import Output, human_size, json_option, project_option, 
 
 if TYPE_CHECKING:
     from serinus.image import Built
+    from serinus.image.archive import Engine
     from serinus.project import Project
     from serinus.registry.layout import Layout
 
@@ -49,7 +50,7 @@ def build(
     output: Output,
     tag: str,
     outputs: tuple[str, ...],
-    engines: tuple[str, ...],
+    engines: tuple[Engine, ...],
     platforms: str | None,
     locked: bool,
     upgrade: bool,
@@ -78,7 +79,7 @@ def build(
 
 
 def _hand_on(
-    output: Output, layout: Layout, built: Built, outputs: tuple[str, ...], engines: tuple[str, ...]
+    output: Output, layout: Layout, built: Built, outputs: tuple[str, ...], engines: tuple[Engine, ...]
 ) -> list[str]:
     from serinus.image.archive import load, parse_output, write
 

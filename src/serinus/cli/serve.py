@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import socket
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from serinus.cli.output import Output, json_option, project_option
 
 if TYPE_CHECKING:
     from serinus.environment import Running, Runtime
+    from serinus.environment.local import Local
     from serinus.project import Project
 
 RUNTIMES = ("sandbox", "docker", "podman")
@@ -81,20 +83,60 @@ def _source(
         return prepare(project, port, host=host, observer=output.observer)
 
     local = Local(lambda: Project.load(folder), prepared, output.observer)
-    root = Project.load(folder).root
+    project = Project.load(folder)
+    document = {"runtime": "source", "project": str(project.root)}
     local.start()
     try:
-        _when_ready(output, local, host, port, timeout, stop, {"runtime": "source", "project": str(root)})
         if not reload:
+            _when_ready(output, local, host, port, timeout, stop, document)
             return _until(local, stop)
-        for changed in changes(root, stop):
-            names = ", ".join(sorted(Path(path).name for path in changed)[:3])
-            output.note(f"changed: {names}; starting again")
-            if local.restart():
-                _when_ready(output, local, host, port, timeout, stop, None)
+        watch = _Watch(output, local, _url(host, port), document)
+        for changed in changes(project, stop):
+            watch.look(changed)
         return 0
     finally:
         local.stop()
+
+
+class _Watch:
+    """Serving from source while somebody works on it: says when it is ready, and starts again on a change."""
+
+    def __init__(self, output: Output, local: Local, url: str, document: dict[str, Any]) -> None:
+        self._output = output
+        self._local = local
+        self._url = url
+        self._document: dict[str, Any] | None = document
+        self._settled = False
+        self._begin = time.monotonic()
+
+    def look(self, changed: set[str]) -> None:
+        """What to do now, some files having changed or none."""
+        if changed:
+            names = ", ".join(sorted(Path(path).name for path in changed)[:3])
+            self._output.note(f"changed: {names}; starting again")
+            self._begin = time.monotonic()
+            self._settled = not self._local.restart()
+        elif not self._settled:
+            self._settled = self._is_settled()
+
+    def _is_settled(self) -> bool:
+        """Whether there is nothing to wait for but the next change; says what has become of the start."""
+        from serinus.environment.wait import ask
+
+        code = self._local.wait(0)
+        if code is not None:
+            self._output.note(f"the service ended with exit code {code}; waiting for a change")
+            return True
+        status, why = ask(self._url)
+        if status == 200:
+            seconds = time.monotonic() - self._begin
+            _say_ready(self._output, self._url, seconds, self._document)
+            self._document = None
+            return True
+        if ": not ready: " in why:
+            self._output.note(f"{why}\nwaiting for a change")
+            return True
+        return False
 
 
 def _image(
@@ -143,22 +185,30 @@ def _when_ready(
     port: int,
     timeout: float,
     stop: threading.Event,
-    document: dict[str, Any] | None,
+    document: dict[str, Any],
 ) -> None:
-    """Wait until it is ready, and say where; ``document`` is the result of the command, once."""
+    """Wait until it is ready, and say where."""
     from serinus.environment.wait import ready
 
     def sleep(seconds: float) -> None:
         if stop.wait(seconds):
             raise KeyboardInterrupt
 
-    url = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"  # noqa: S104
-    seconds = ready(url, running, timeout=timeout, sleep=sleep)
-    lines = [f"ready at {url} after {seconds:.1f} s"]
+    url = _url(host, port)
+    _say_ready(output, url, ready(url, running, timeout=timeout, sleep=sleep), document)
+
+
+def _url(host: str, port: int) -> str:
+    return f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"  # noqa: S104
+
+
+def _say_ready(output: Output, url: str, seconds: float, document: dict[str, Any] | None) -> None:
+    """Say where it answers; the first time that is the command's result, ``document``."""
+    line = f"ready at {url} after {seconds:.1f} s"
     if document is None:
-        output.note(lines[0])
+        output.note(line)
     else:
-        output.result({"url": url, "seconds": round(seconds, 3), **document}, lines)
+        output.result({"url": url, "seconds": round(seconds, 3), **document}, [line])
 
 
 def _until(running: Running, stop: threading.Event) -> int:

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -161,10 +161,32 @@ class Local:
         return ""
 
 
-def changes(root: Path, stop: threading.Event) -> Iterable[set[str]]:
-    """A project's changed files, in groups, until ``stop`` is set; what Serinus writes is left out."""
-    from watchfiles import DefaultFilter, watch
+WATCHED = (".py", ".toml", ".json", ".jsonl", ".txt", ".yaml", ".yml", ".onnx", ".lock")
+"""Endings of the files whose change starts the service again; so does any change of the model."""
 
-    ignored = DefaultFilter(ignore_paths=[root / FOLDER, root / lock.FILE])
-    for group in watch(root, watch_filter=ignored, stop_event=stop, debounce=200, raise_interrupt=False):
-        yield {path for _, path in group}
+
+def changes(project: Project, stop: threading.Event) -> Iterator[set[str]]:
+    """The files of a project that changed, in groups, until ``stop`` is set.
+
+    Between the changes, several times a second, an empty group.
+    """
+    from watchfiles import watch
+
+    model = find_model(project)
+    places = [project.root, *([model.source] if model else [])]
+    for group in watch(
+        *places, stop_event=stop, debounce=200, rust_timeout=200, yield_on_timeout=True, raise_interrupt=False
+    ):
+        paths = {path for _, path in group}
+        found = {path for path in paths if is_watched(Path(path), project.root, model and model.source)}
+        if found or not paths:
+            yield found
+
+
+def is_watched(path: Path, root: Path, model: Path | None) -> bool:
+    """Whether a change of a file is one of the service's: its model, or a source; not what Serinus writes."""
+    if model is not None and path.is_relative_to(model):
+        return True
+    inside = path.relative_to(root).parts if path.is_relative_to(root) else ()
+    hidden = any(part.startswith(".") for part in inside)
+    return bool(inside) and not hidden and path.suffix in WATCHED and path.name != lock.FILE

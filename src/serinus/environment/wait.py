@@ -61,7 +61,7 @@ def ready(
     begin = clock()
     pause = _FIRST
     while True:
-        status, said = _ask(fetch, url.rstrip("/") + "/readyz")
+        status, said = ask(url, fetch)
         if status == 200:
             return clock() - begin
         code = running.wait(0)
@@ -106,8 +106,9 @@ def follow(
             return code
 
 
-def _ask(fetch: Fetch, url: str) -> tuple[int, str]:
-    """The status, and why it is not ready in a person's words."""
+def ask(url: str, fetch: Fetch = fetch) -> tuple[int, str]:
+    """Ask a service once whether it is ready: the status (0 without an answer), and why it is not."""
+    url = url.rstrip("/") + "/readyz"
     try:
         status, body = fetch(url)
     except (OSError, http.client.HTTPException) as error:

@@ -59,8 +59,8 @@ def split_digest(digest: str) -> tuple[str, str]:
 
 
 def is_digest(text: str) -> bool:
-    """Whether a name is a digest and not a tag (a tag cannot hold a colon)."""
-    return ":" in text
+    """Whether a name is meant as a digest; ``sentiment:latest`` is not, a tag of a layout may hold a colon."""
+    return text.partition(":")[0] in _HEX_LENGTH and ":" in text
 
 
 def new_hash(digest: str) -> Hash:
