@@ -178,7 +178,9 @@ def changes(project: Project, stop: threading.Event) -> Iterator[set[str]]:
         *places, stop_event=stop, debounce=200, rust_timeout=200, yield_on_timeout=True, raise_interrupt=False
     ):
         paths = {path for _, path in group}
-        found = {path for path in paths if is_watched(Path(path), project.root, model and model.source)}
+        found = {
+            path for path in paths if is_watched(Path(path), project.root, model.source if model else None)
+        }
         if found or not paths:
             yield found
 

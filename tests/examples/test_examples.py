@@ -1,0 +1,82 @@
+"""The examples whose models a script brings, served as a user would, and shaken through their own API."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+
+
+def copied(name: str, folder: Path, *ignore: str) -> Path:
+    """An example as it is in git: without what was made in it."""
+    target = folder / name
+    shutil.copytree(
+        EXAMPLES / name, target, ignore=shutil.ignore_patterns(".serinus", "*.onnx", "model", *ignore)
+    )
+    return target
+
+
+@contextmanager
+def served(project: Path) -> Iterator[str]:
+    command = [sys.executable, "-m", "serinus", "serve", "--no-reload", "--port", "0", "--json"]
+    with (project / "log").open("w+") as log:
+        process = subprocess.Popen(command, cwd=project, stdout=subprocess.PIPE, stderr=log, text=True)
+        try:
+            assert process.stdout is not None
+            text = ""
+            while not text.endswith("}\n"):
+                line = process.stdout.readline()
+                assert line, (project / "log").read_text()
+                text += line
+            yield json.loads(text)["url"]
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.communicate(timeout=60)
+
+
+def post(url: str, document: object) -> Any:
+    request = urllib.request.Request(url, json.dumps(document).encode(), {"content-type": "application/json"})
+    with urllib.request.urlopen(request, timeout=30) as response:
+        return json.load(response)
+
+
+def shaken(url: str, folder: Path) -> None:
+    """Every check of schemathesis, through the description that the service gives of itself."""
+    command = [sys.executable, "-m", "schemathesis.cli", "run", f"{url}/openapi.json", "--seed", "1"]
+    done = subprocess.run(
+        [*command, "--max-examples", "30"], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.network
+def test_the_sentiment_example_is_trained_served_and_shaken(tmp_path: Path) -> None:
+    project = copied("sentiment", tmp_path)
+    subprocess.run([sys.executable, "train.py"], cwd=project, check=True, capture_output=True)
+    assert json.loads((project / "model.json").read_text())["accuracy"] > 0.8
+    with served(project) as url:
+        glad, sad = post(f"{url}/predict", ["One of the most moving films of the year.", "The battery died."])
+        assert (glad["positive"], sad["positive"]) == (True, False)
+        shaken(url, project)
+
+
+@pytest.mark.network
+@pytest.mark.shared
+def test_the_roberta_example_is_served_and_shaken(tmp_path: Path, shared: Path) -> None:
+    project = copied("roberta", tmp_path)
+    fetch = [sys.executable, "fetch.py", str(shared / "models/roberta-sentiment")]
+    subprocess.run(fetch, cwd=project, check=True, capture_output=True)
+    with served(project) as url:
+        assert post(f"{url}/predict", ["MLOps is critical for robustness"]) == {"positive": True}
+        shaken(url, project)
