@@ -141,7 +141,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 def test_weights_are_passed_over_however_large(tmp_path: Path) -> None:
-    """Sixty-four gigabytes of weights in a sparse file: only a reader that seeks comes to the output behind it."""
+    """64 GiB of weights in a sparse file: only a reader that seeks comes to the output behind it."""
     path = tmp_path / "huge.onnx"
     head = helper.make_graph([], "g", [_value("x", 1, ["n", 3])], []).SerializeToString()
     tail = helper.make_graph([], "", [], [_value("y", 1, ["n"])]).SerializeToString()

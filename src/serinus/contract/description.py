@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from serinus.contract import DIALECT, UNKNOWN, Contract, Schema
@@ -127,7 +126,7 @@ def _problem_responses() -> dict[str, Any]:
 
 
 class _Components:
-    """``components/schemas``: names that OpenAPI allows, each taken once."""
+    """``components/schemas``: each name taken once."""
 
     def __init__(self) -> None:
         self.schemas: dict[str, AnySchema] = {}
@@ -136,7 +135,7 @@ class _Components:
         """Put a schema and its ``$defs`` there; the reference to it."""
         whole = collect(schema, schema)
         definitions: dict[str, AnySchema] = whole.pop("$defs", {})
-        places = {"#/$defs/" + _escaped(n): self._free(n, d) for n, d in definitions.items()}
+        places = {f"#/$defs/{n}": self._free(n, d) for n, d in definitions.items()}
 
         def moved(node: AnySchema) -> AnySchema:
             return node if isinstance(node, bool) else self._moved(map_subschemas(node, moved), places)
@@ -149,11 +148,10 @@ class _Components:
 
     def _free(self, wanted: str, definition: AnySchema | None) -> str:
         """A name that is not taken, and takes it."""
-        clean = re.sub(r"[^A-Za-z0-9._-]", "_", wanted) or "_"
-        name, number = clean, 1
+        name, number = wanted, 1
         while name in self.schemas:
             number += 1
-            name = f"{clean}-{number}"
+            name = f"{wanted}-{number}"
         self.schemas[name] = definition if definition is not None else {}
         return name
 
@@ -170,7 +168,3 @@ class _Components:
             }
             changed["discriminator"] = {**discriminator, "mapping": mapping}
         return changed
-
-
-def _escaped(name: str) -> str:
-    return name.replace("~", "~0").replace("/", "~1")

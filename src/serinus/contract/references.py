@@ -1,10 +1,11 @@
-"""Walking JSON Schemas, and bringing every reference to one form: ``#/$defs/NAME`` at the root.
+"""Walking JSON Schemas, and bringing every reference to one form: ``#/$defs/NAME``, a plain name at the root.
 
 Which keywords hold schemas is said by JSON Schema draft 2020-12, core, sections 8, 10 and 11.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import unquote
@@ -40,6 +41,11 @@ def map_subschemas(schema: Schema, change: Callable[[AnySchema], AnySchema]) -> 
         else:
             changed[keyword] = value
     return changed
+
+
+def clean_name(text: str) -> str:
+    """A name that needs no escape in a pointer or a URI, and that OpenAPI takes for a component."""
+    return re.sub(r"[^A-Za-z0-9._-]", "_", text)
 
 
 def tokens(reference: str) -> list[str]:
@@ -124,15 +130,14 @@ class _Collector:
             {k: v for k, v in schema.items() if k not in ("$defs", "definitions", "$id", "$schema")}
         )
         if "$ref" in schema:
-            name = self._name_of(schema["$ref"])
-            schema = {**schema, "$ref": "#/$defs/" + name.replace("~", "~0").replace("/", "~1")}
+            schema = {**schema, "$ref": "#/$defs/" + self._name_of(schema["$ref"])}
         return map_subschemas(schema, self._visit)
 
     def _name_of(self, reference: Any) -> str:
         if not isinstance(reference, str):
             raise ContractError(f"found {found(reference)} as a $ref, expected a string")
         if reference not in self._names:
-            wanted = (tokens(reference) or [_ROOT])[-1] or _ROOT
+            wanted = clean_name((tokens(reference) or [_ROOT])[-1]) or _ROOT
             name, number = wanted, 1
             while name in self._names.values():
                 number += 1

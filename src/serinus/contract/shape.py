@@ -75,7 +75,7 @@ class Document:
             rest = schema  # they look at what stands beside them, so that is kept beside them
         parts: Parts = (rest,) if rest else ()
         if "$ref" in schema:
-            name = schema["$ref"].removeprefix("#/$defs/").replace("~1", "/").replace("~0", "~")
+            name = schema["$ref"].removeprefix("#/$defs/")
             if name in within:
                 raise ContractError(f"the definition {name!r} refers to itself")
             parts += self.parts(self.definitions[name], (*within, name))
