@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-import os
 import struct
 import subprocess
 import sys
@@ -28,8 +27,6 @@ from serinus.serving import tensors
 from serinus.serving.answers import Problem
 from serinus.serving.bfloat16 import from_bits, to_bits
 from serinus.serving.onnx import OnnxService, load, measure
-
-SHARED = Path(os.environ.get("SERINUS_SHARED", Path(__file__).parents[3] / "shared"))
 
 
 def service(tmp_path: Path, model: Any) -> OnnxService:
@@ -420,8 +417,8 @@ def test_serving_a_model_needs_no_pydantic_and_writes_nothing(tmp_path: Path) ->
 
 
 @pytest.mark.shared
-def test_published_models() -> None:
-    served = load(SHARED / "models/tabular/breast_cancer.onnx", threads=1)
+def test_published_models(shared: Path) -> None:
+    served = load(shared / "models/tabular/breast_cancer.onnx", threads=1)
     answer = ask(served, {"X": [[0.0] * 30, [1.0] * 30]})
     assert answer["label"] == [1, 1]
     assert len(faults(served, {"X": [[0.0] * 29]})) == 1
