@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
+import shlex
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -118,8 +118,11 @@ def export(
 
 def dockerfile(recipe: Recipe) -> str:
     """The text of the Dockerfile. Pure."""
-    environment = " \\\n    ".join(f"{name}={quoted(value)}" for name, value in sorted(ENVIRONMENT.items()))
-    labels = " \\\n    ".join(f"{name}={quoted(value)}" for name, value in recipe.labels)
+    # Docker reads single quotes as a shell does: nothing in them is expanded.
+    environment = " \\\n    ".join(
+        f"{name}={shlex.quote(value)}" for name, value in sorted(ENVIRONMENT.items())
+    )
+    labels = " \\\n    ".join(f"{name}={shlex.quote(value)}" for name, value in recipe.labels)
     install = (
         "python3", "-m", "pip", "install", "--no-cache-dir", "--no-compile", "--no-deps", "--require-hashes",
         "--only-binary", ":all:", "--root-user-action", "ignore", "--disable-pip-version-check",
@@ -151,11 +154,6 @@ def dockerfile(recipe: Recipe) -> str:
         "CMD []",
     ]
     return "\n".join(lines) + "\n"
-
-
-def quoted(text: str) -> str:
-    """A value as a Dockerfile writes it: in double quotes, nothing in it expanded."""
-    return '"' + re.sub(r'([\\"$])', r"\\\1", text) + '"'
 
 
 def requirements(lock: Lock, index: Sequence[str] = ()) -> str:
