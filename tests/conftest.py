@@ -75,3 +75,15 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def shared() -> Path:
     """The folder of published models and data."""
     return SHARED
+
+
+@pytest.fixture
+def podman_configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """runc and modest limits, where the developer has not said otherwise: crun needs cgroups of version 2."""
+    chosen = os.environ.get("CONTAINERS_CONF") or os.environ.get("SERINUS_PODMAN_ARGS")
+    if chosen or Path("/sys/fs/cgroup/cgroup.controllers").exists() or not shutil.which("runc"):
+        return
+    path = tmp_path / "containers.conf"
+    limits = '"nofile=1024:1024", "nproc=1024:1024"'
+    path.write_text(f'[engine]\nruntime = "runc"\n[containers]\ndefault_ulimits = [{limits}]\n')
+    monkeypatch.setenv("CONTAINERS_CONF", str(path))

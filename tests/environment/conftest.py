@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import socket
 import tarfile
 from collections.abc import Iterator
@@ -93,15 +91,3 @@ def port() -> int:
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Root file systems of this test run."""
     return tmp_path_factory.mktemp("cache") / "rootfs"
-
-
-@pytest.fixture
-def podman_configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """runc and modest limits, where the developer has not said otherwise: crun needs cgroups of version 2."""
-    chosen = os.environ.get("CONTAINERS_CONF") or os.environ.get("SERINUS_PODMAN_ARGS")
-    if chosen or Path("/sys/fs/cgroup/cgroup.controllers").exists() or not shutil.which("runc"):
-        return
-    path = tmp_path / "containers.conf"
-    limits = '"nofile=1024:1024", "nproc=1024:1024"'
-    path.write_text(f'[engine]\nruntime = "runc"\n[containers]\ndefault_ulimits = [{limits}]\n')
-    monkeypatch.setenv("CONTAINERS_CONF", str(path))
