@@ -14,6 +14,7 @@ from serinus.errors import SecretFound
 from serinus.image.secrets import LIMIT, Finding, refuse, scan
 
 B64 = base64.b64encode(bytes(range(90))).decode()
+KEY = "PRIVATE" + " KEY"
 UPPER = "ABCDEFGHIJKLMNOP"
 
 
@@ -22,17 +23,17 @@ def pem(kind: str) -> str:
 
 
 SAMPLES = [
-    ("k.txt", pem("PRIVATE" + " KEY"), "private key"),
-    ("k.txt", pem("RSA PRIVATE" + " KEY"), "private key"),
-    ("k.txt", pem("OPENSSH PRIVATE" + " KEY"), "private key"),
-    ("k.txt", pem("ENCRYPTED PRIVATE" + " KEY"), "private key"),
-    ("k", "-----BEGIN RSA PRIVATE" + f" KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES\n\n{B64}\n", "private key"),
-    ("k.asc", "-----BEGIN PGP PRIVATE" + f" KEY BLOCK-----\nVersion: 1\n\n{B64}\n", "private key"),
-    ("k.crlf", pem("EC PRIVATE" + " KEY").replace("\n", "\r\n"), "private key"),
-    ("sa.json", json.dumps({"type": "service_account", "private_key": pem("PRIVATE" + " KEY")}), "private key"),
-    ("k.py", f'KEY = (\n    "-----BEGIN PRIVATE' + f' KEY-----\\n"\n    "{B64}"\n)', "private key"),
+    ("k.txt", pem(KEY), "private key"),
+    ("k.txt", pem(f"RSA {KEY}"), "private key"),
+    ("k.txt", pem(f"OPENSSH {KEY}"), "private key"),
+    ("k.txt", pem(f"ENCRYPTED {KEY}"), "private key"),
+    ("k", f"-----BEGIN RSA {KEY}-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES\n\n{B64}\n", "private key"),
+    ("k.asc", f"-----BEGIN PGP {KEY} BLOCK-----\nVersion: 1\n\n{B64}\n", "private key"),
+    ("k.crlf", pem(f"EC {KEY}").replace("\n", "\r\n"), "private key"),
+    ("sa.json", json.dumps({"private_key": pem(KEY)}), "private key"),
+    ("k.py", 'KEY = (\n    "-----BEGIN PRIVATE' + f' KEY-----\\n"\n    "{B64}"\n)', "private key"),
     ("k.txt", "PuTTY-User-Key-" + "File-3: ssh-ed25519\n", "PuTTY private key"),
-    ("c.py", f'ID = "AK' + f'IA{UPPER}"', "AWS access key"),
+    ("c.py", 'ID = "AK' + f'IA{UPPER}"', "AWS access key"),
     ("c.ini", "aws_secret_access" + f"_key = {B64[:40]}\n", "AWS secret key"),
     ("c.py", "gh" + "p_" + "a1" * 18, "GitHub token"),
     ("c.py", "github_" + "pat_" + "a" * 22 + "_" + "b" * 59, "GitHub token"),
@@ -54,7 +55,7 @@ SAMPLES = [
     (".pypirc", "[x]\npass" + "word = hunter2\n", "password of a package index"),
     (".git-credentials", "https://u" + ":pw@h.example\n", "password of git"),
     (".pgpass", "h:5432:db:u" + ":pw\n", "password of PostgreSQL"),
-    ("requirements.txt", "--index-url https://u" + ":hunter2@h.example/simple\n", "password in the URL of a package index"),
+    ("requirements.txt", "-i https://u" + ":hunter2@h/\n", "password in the URL of a package index"),
     ("store.p12", "\x30\x82", "key store"),
 ]  # fmt: skip
 

@@ -162,10 +162,19 @@ def for_this_machine(layout: Layout, descriptor: Descriptor) -> Descriptor:
     """
     if descriptor.media_type not in INDEXES:
         return descriptor
-    from serinus.image.base import chosen
+    from serinus.image.base import fits
     from serinus.image.contracts import here
+    from serinus.registry.content import parse_manifest
 
-    return chosen(layout, descriptor, here(), descriptor.digest)
+    manifests = parse_manifest(layout.manifest(descriptor), descriptor).manifests
+    for each in manifests:
+        if each.platform and fits(each.platform, here()):
+            return each
+    there = ", ".join(str(each.platform) for each in manifests if each.platform)
+    raise BuildError(
+        f"the image {descriptor.digest} is for {there}, and not for this machine, {here()}",
+        f"Build it for {here()} too, or write an oci-archive, which holds them all.",
+    )
 
 
 def load(

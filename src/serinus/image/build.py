@@ -9,7 +9,8 @@ what it had written so far is dropped by a later build.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -20,7 +21,7 @@ from serinus.files import cache_folder
 from serinus.image import LIBRARY, Base, Built, Layer, base, contracts, install
 from serinus.image import lock as locks
 from serinus.image.compose import Parts, attach_sbom, compose, name_images
-from serinus.image.crew import Crew
+from serinus.image.crew import Crew, Once
 from serinus.image.sources import (
     ModelPlace,
     find_model,
@@ -110,19 +111,19 @@ def build(
         refuse_secrets(project, code, weights)
         modelled = crew.start(lambda: shop.layers("model", weights))
         lock, inputs = order.lock()
-        promised = crew.start(lambda: order.contract(shop, (lock, inputs), code, model))
-        lock, bases = order.bases(lock, wanted, shop.layout, resolve_base)
-        trees = [order.tree(lock, inputs, platform) for platform in wanted]
-        installed = [order.dependencies(shop, lock, *each) for each in zip(wanted, trees, strict=True)]
+        tree = Once(partial(order.tree, lock, inputs))
+        promised = crew.start(partial(order.contract, shop, lock, tree, code, model))
+        packages = [crew.start(partial(order.dependencies, shop, lock, tree, each)) for each in wanted]
+        bases = order.bases(lock, wanted, shop.layout, resolve_base)
         served, _ = shop.layers("runtime", gather_runtime())
         model_layers, contents = modelled.result()
         parts = Parts(project, promised.result(), code, model, contents, told or {})
         images = [
-            compose(shop, parts, below, (dependencies, *served, *model_layers))
-            for below, dependencies in zip(bases, installed, strict=True)
+            compose(shop, parts, below, (installed.result(), *served, *model_layers))
+            for below, installed in zip(bases, packages, strict=True)
         ]
-        for image, tree in zip(images, trees, strict=True):
-            attach_sbom(parts, shop.layout, image, lock, tree)
+        for image in images:
+            attach_sbom(parts, shop.layout, image, lock, tree(image.base.platform))
         return name_images(shop.layout, images, parts.facts, f"{project.service.name}:{tag}")
 
 
@@ -140,9 +141,12 @@ class _Order:
 
     def lock(self) -> tuple[locks.Lock, locks.Inputs]:
         """The lock, and what it is for."""
+        path = self.project.root / locks.FILE
         if self.upgrade and not self.locked:
-            lock = locks.resolve(locks.inputs(self.project), None, self.project.root, self.run_uv)
-            locks.save(self.project.root / locks.FILE, lock)
+            before = locks.load(path)
+            # Without its pins, so that none is preferred; with its bases, so that a new one is told.
+            bases = None if before is None else replace(before, pins=())
+            locks.save(path, locks.resolve(locks.inputs(self.project), bases, self.project.root, self.run_uv))
         return locks.ensure(self.project, locked=self.locked, observer=self.observer, run=self.run_uv)
 
     def tree(self, lock: locks.Lock, inputs: locks.Inputs, platform: Platform) -> Path:
@@ -158,35 +162,38 @@ class _Order:
             run=self.run_uv,
         )
 
-    def dependencies(self, shop: Workshop, lock: locks.Lock, platform: Platform, tree: Path) -> Layer:
+    def dependencies(
+        self, shop: Workshop, lock: locks.Lock, tree: Once[Platform, Path], platform: Platform
+    ) -> Layer:
         """The layer of the installed dependencies."""
         key = install.key(lock, platform, self.project.image.python)
-        return shop.dependencies(key, tree, f"{LIBRARY}/".lstrip("/"))
+        return shop.dependencies(key, tree(platform), f"{LIBRARY}/".lstrip("/"))
 
     def contract(
         self,
         shop: Workshop,
-        locked: tuple[locks.Lock, locks.Inputs],
+        lock: locks.Lock,
+        tree: Once[Platform, Path],
         code: Gathered,
         model: ModelPlace | None,
     ) -> Contract | None:
         """The contract; what importing the service told is remembered as long as nothing of it changes."""
 
         def importing() -> contracts.Importing:
-            return contracts.Importing(self.tree(*locked, contracts.here()), self.cache, self.interpreter)
+            return contracts.Importing(tree(contracts.here()), self.cache, self.interpreter)
 
         def find() -> Contract | None:
             return contracts.contract_of(
                 self.project, model.source if model else None, importing, self.observer
             )
 
-        key = contracts.key_of(self.project, locked[0], code)
+        key = contracts.key_of(self.project, lock, code)
         return contracts.remembered(shop, key, find) if key else find()
 
     def bases(
         self, lock: locks.Lock, wanted: Sequence[Platform], layout: Layout, resolve: ResolveBase
-    ) -> tuple[locks.Lock, list[Base]]:
-        """The base of each platform, and the lock that says which they are."""
+    ) -> list[Base]:
+        """The base of each platform; the lock is told which they are."""
         reference, found = self.project.image.base, []
         for platform in wanted:
             one = resolve(
@@ -205,7 +212,7 @@ class _Order:
             found.append(one)
         if not self.locked:
             locks.save(self.project.root / locks.FILE, lock)
-        return lock, found
+        return found
 
 
 def _platform(text: str) -> Platform:

@@ -332,7 +332,7 @@ def find_interpreter(python: str) -> str:
     )
     if done.returncode:
         raise BuildError(
-            f"to learn the contract, the service is imported by Python {python}, which is not on this machine",
+            f"the service must be imported by Python {python} to learn its contract, and there is none here",
             f"Install it (`uv python install {python}`), or name the contract's files under [contract].",
         )
     return done.stdout.strip()

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, Generic, Self, TypeVar
 
+_K = TypeVar("_K")
 _T = TypeVar("_T")
 
 
@@ -27,6 +28,26 @@ class Crew:
     def __exit__(self, *exc: object) -> None:
         for later in self._at_work:
             later.wait()
+
+
+class Once(Generic[_K, _T]):
+    """What is made for a key once, whichever thread asks first; the others wait for it.
+
+    Args:
+        make: makes it.
+    """
+
+    def __init__(self, make: Callable[[_K], _T]) -> None:
+        self._make = make
+        self._made: dict[_K, _T] = {}
+        self._lock = threading.Lock()
+
+    def __call__(self, key: _K) -> _T:
+        """What is made for this key."""
+        with self._lock:
+            if key not in self._made:
+                self._made[key] = self._make(key)
+            return self._made[key]
 
 
 class Later(Generic[_T]):

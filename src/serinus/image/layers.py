@@ -196,12 +196,15 @@ def _write(
     out: Callable[[Any], object],
     progress: Callable[[int], None],
 ) -> None:
-    done = 0
+    done = told = 0
 
     def through(piece: bytes | memoryview) -> None:
-        nonlocal done
+        nonlocal done, told
         out(piece)
         done += len(piece)
+        if done - told >= CHUNK:  # a tree of packages has thousands of small files
+            told = done
+            progress(done)
 
     folders: set[str] = set()
     for item in ordered:
@@ -209,14 +212,13 @@ def _write(
             through(_folder(path))
         through(_head(item))
         if item.link is None:
-            contents[item.path] = _copy(item, through, lambda: progress(done))
+            contents[item.path] = _copy(item, through)
             through(bytes(-item.size % _BLOCK))
-        progress(done)
     through(_END)
     progress(done)
 
 
-def _copy(item: Item, out: Callable[[bytes | memoryview], None], tell: Callable[[], None]) -> str:
+def _copy(item: Item, out: Callable[[bytes | memoryview], None]) -> str:
     """Hand on the content of one file; returns its hexadecimal SHA-256."""
     if isinstance(item.source, bytes):
         out(item.source)
@@ -224,7 +226,7 @@ def _copy(item: Item, out: Callable[[bytes | memoryview], None], tell: Callable[
     assert item.source is not None  # noqa: S101 - only a link has no source
     try:
         with open(item.source, "rb", buffering=0) as file:  # noqa: PTH123 - unbuffered, and 2 us less a file
-            digest = _copy_large(file, out, tell) if item.size > CHUNK else _copy_small(file, item.size, out)
+            digest = _copy_large(file, out) if item.size > CHUNK else _copy_small(file, item.size, out)
             size = file.tell()
     except OSError as error:
         raise BuildError(
@@ -245,7 +247,7 @@ def _copy_small(file: Any, size: int, out: Callable[[bytes], None]) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def _copy_large(file: Any, out: Callable[[memoryview], None], tell: Callable[[], None]) -> str:
+def _copy_large(file: Any, out: Callable[[memoryview], None]) -> str:
     """Two hashes run side by side: the content's in a thread, the layer's in the caller's sink."""
     digest = hashlib.sha256()
     free: queue.SimpleQueue[bytearray] = queue.SimpleQueue()
@@ -262,7 +264,6 @@ def _copy_large(file: Any, out: Callable[[memoryview], None], tell: Callable[[],
             # The lane gives the buffer back when it has hashed it; we have written it by then or wait here:
             # it is handed over last.
             out(memoryview(spare)[:count])
-            tell()
             lane.put((spare, count))
             spare = free.get()
     return digest.hexdigest()
