@@ -130,7 +130,9 @@ class Served:
         self.port = port
         self._log = log
 
-    def ask(self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None) -> Answered:
+    def ask(
+        self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
+    ) -> Answered:
         connection = HTTPConnection("127.0.0.1", self.port, timeout=20)
         try:
             connection.request(method, path, body, headers or {})
@@ -153,8 +155,16 @@ class Served:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return connection
 
+    def reachable(self) -> bool:
+        """Whether a new connection is accepted."""
+        try:
+            self.connect().close()
+        except ConnectionRefusedError:
+            return False
+        return True
+
     def raw(self, data: bytes, *, until: bytes | None = None) -> bytes:
-        """What comes back for these bytes, up to the end of the connection, or until these bytes have come."""
+        """What comes back, up to the end of the connection or until these bytes have come."""
         with self.connect() as connection:
             connection.sendall(data)
             return received(connection, until)
@@ -177,7 +187,9 @@ class Served:
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
-                raise AssertionError(f"the server ended with {self.process.returncode}: {self._log.read_text()}")
+                raise AssertionError(
+                    f"the server ended with {self.process.returncode}: {self._log.read_text()}"
+                )
             try:
                 answer = self.get("/readyz")
             except OSError:
@@ -214,17 +226,25 @@ def free_port() -> int:
 
 
 @contextmanager
-def serving(folder: Path, *, wait: bool = True, environ: dict[str, str] | None = None, **settings: Any) -> Iterator[Served]:
+def serving(
+    folder: Path, *, wait: bool = True, environ: dict[str, str] | None = None, **settings: Any
+) -> Iterator[Served]:
     """The real server for a folder with a service, until the block ends."""
     port = free_port()
     file = folder / "service.json"
     file.write_text(json.dumps({"name": "test", **settings}))
     log = folder / "server.log"
-    variables = {"PATH": os.environ["PATH"], "PYTHONPATH": str(SOURCE), "PYTHONWARNINGS": "error::ResourceWarning"}
+    variables = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(SOURCE),
+        "PYTHONWARNINGS": "error::ResourceWarning",
+    }
     command = [sys.executable, "-m", "serinus.serving", "--settings", str(file)]
     command += ["--host", "127.0.0.1", "--port", str(port)]
     with log.open("wb") as output:
-        process = subprocess.Popen(command, cwd=folder, stderr=output, stdout=output, env=variables | (environ or {}))
+        process = subprocess.Popen(
+            command, cwd=folder, stderr=output, stdout=output, env=variables | (environ or {})
+        )
     served = Served(process, port, log)
     try:
         if wait:

@@ -91,7 +91,8 @@ def test_a_pool_runs_in_threads_in_the_context_of_the_caller() -> None:
 
 
 @pytest.mark.parametrize(
-    ("raised", "expected"), [(ValueError, ValueError), (StopIteration, RuntimeError), (SystemExit, RuntimeError)]
+    ("raised", "expected"),
+    [(ValueError, ValueError), (StopIteration, RuntimeError), (SystemExit, RuntimeError)],
 )
 def test_what_the_function_raises_reaches_the_caller(
     raised: type[BaseException], expected: type[BaseException]

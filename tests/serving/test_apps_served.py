@@ -20,7 +20,7 @@ CONTRACT = {
     },
     "examples": [{"request": ["MLOps is critical"], "response": {"positive": True}}],
 }
-FLASK = '''
+FLASK = """
 from flask import Flask, Response, request
 
 app = Flask(__name__)
@@ -49,8 +49,8 @@ def stream():
 @app.post("/upload")
 def upload():
     return {"size": len(request.get_data()), "query": request.args}
-'''
-FASTAPI = '''
+"""
+FASTAPI = """
 from contextlib import asynccontextmanager
 from fastapi import FastAPI, Request
 from fastapi.responses import StreamingResponse
@@ -84,8 +84,8 @@ async def stream():
 @app.post("/upload")
 async def upload(request: Request):
     return {"size": len(await request.body()), "query": dict(request.query_params)}
-'''
-FUNCTION = '''
+"""
+FUNCTION = """
 from typing import Annotated, Literal
 from pydantic import BaseModel, Field
 
@@ -100,7 +100,7 @@ class Sentiment(BaseModel):
 
 async def predict(reviews: list[Review]) -> list[Sentiment]:
     return [Sentiment(positive=r.stars > 3, score=r.stars / 5) for r in reviews]
-'''
+"""
 
 
 def write(folder: Path, code: str) -> Path:
@@ -130,7 +130,9 @@ def test_the_wrong_type_does_not_get_out(app: Served) -> None:
     answer = app.post(["wrong type"])
     assert (answer.status, answer.headers["serinus-violation"]) == (500, "/positive")
     assert b"false" not in answer.body.replace(b'\\"false\\"', b"")
-    assert 'serinus_violations_total{side="response",pointer="/positive"}' in app.get("/metrics").body.decode()
+    assert (
+        'serinus_violations_total{side="response",pointer="/positive"}' in app.get("/metrics").body.decode()
+    )
 
 
 @pytest.mark.parametrize(("body", "status"), [(b"[", 400), (b"[1]", 422), (b'{"a": 1}', 422)])
@@ -219,7 +221,13 @@ def test_a_candidate_is_held_to_the_contract_of_stable(tmp_path: Path) -> None:
 )
 def test_schemathesis_finds_nothing(tmp_path: Path, code: str, settings: dict[str, str]) -> None:
     with serving(write(tmp_path, code), environ={"SERINUS_ACCESS_LOG": "0"}, **settings) as served:
-        command = [sys.executable, "-m", "schemathesis.cli", "run", f"http://127.0.0.1:{served.port}/openapi.json"]
+        command = [
+            sys.executable,
+            "-m",
+            "schemathesis.cli",
+            "run",
+            f"http://127.0.0.1:{served.port}/openapi.json",
+        ]
         command += ["--max-examples", "30", "--no-color", "--seed", "1"]
         ended = subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=300, check=False)
     assert ended.returncode == 0, ended.stdout.decode()[-6000:] + ended.stderr.decode()[-2000:]

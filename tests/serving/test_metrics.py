@@ -87,7 +87,13 @@ def test_indices_are_one_place() -> None:
     assert place("/v2/a1") == "/v2/a1"
 
 
-@given(st.lists(st.lists(st.tuples(st.sampled_from(["/a", "/b"]), st.booleans() | NUMBER), max_size=8), min_size=1, max_size=4))
+@given(
+    st.lists(
+        st.lists(st.tuples(st.sampled_from(["/a", "/b"]), st.booleans() | NUMBER), max_size=8),
+        min_size=1,
+        max_size=4,
+    )
+)
 def test_several_workers_add_up_to_one(workers: list[list[tuple[str, bool | float]]]) -> None:
     every, texts = Metrics({"name": "s"}), []
     for items in workers:
@@ -134,9 +140,15 @@ def _everything(value: object, pointer: str = "") -> list[tuple[str, object]]:
 
 
 def test_predictions_of_the_usual_shapes() -> None:
-    assert observed({"positive": True, "score": 0.5, "text": "x" * 100}) == [("/positive", True), ("/score", 0.5)]
+    assert observed({"positive": True, "score": 0.5, "text": "x" * 100}) == [
+        ("/positive", True),
+        ("/score", 0.5),
+    ]
     assert observed([{"label": "a"}, {"label": "b"}]) == [("/*/label", "a"), ("/*/label", "b")]
-    assert observed({"probabilities": [[0.1, 0.9]]}) == [("/probabilities/*/*", 0.1), ("/probabilities/*/*", 0.9)]
+    assert observed({"probabilities": [[0.1, 0.9]]}) == [
+        ("/probabilities/*/*", 0.1),
+        ("/probabilities/*/*", 0.9),
+    ]
     assert observed("spam") == [("", "spam")]
     assert observed({"deep": {"score": 1}}) == []
     assert observed(None) == []

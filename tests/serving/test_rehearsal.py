@@ -39,7 +39,9 @@ def test_a_difference_is_seen_from_both_sides(one: Any, other: Any) -> None:
 def test_numbers_may_differ_within_the_tolerance(number: float, part: float) -> None:
     near = number + part * TOLERANCE * max(1.0, abs(number))
     assert list(differences([number], [near])) == []
-    assert [v.pointer for v in differences([number], [number + 3 * TOLERANCE * max(1.0, abs(number))])] == ["/0"]
+    assert [v.pointer for v in differences([number], [number + 3 * TOLERANCE * max(1.0, abs(number))])] == [
+        "/0"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -74,7 +76,9 @@ def rehearsed(answer: Callable[[Any, bytes], Awaitable[Answer]], *examples: Exam
         (b"{}", Example(["a"], UNKNOWN), "at /positive: the member is missing"),
     ],
 )
-def test_every_example_is_held_to_the_contract_and_to_its_response(body: bytes, example: Example, reason: str) -> None:
+def test_every_example_is_held_to_the_contract_and_to_its_response(
+    body: bytes, example: Example, reason: str
+) -> None:
     async def answer(scope: Any, request: bytes) -> Answer:
         assert json.loads(request) == example.request
         assert scope.headers.get("content-type") == "application/json"

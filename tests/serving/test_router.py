@@ -29,7 +29,9 @@ def router(
     answer: Callable[[Scope, bytes], Awaitable[Answer]], *, opened: bool = True, **limits: Any
 ) -> tuple[Router, Metrics]:
     metrics = Metrics()
-    made = Router("/predict", Limits(**{"max_body": 100, "deadline": 5.0, "queue": 4} | limits), "v1", metrics)
+    made = Router(
+        "/predict", Limits(**{"max_body": 100, "deadline": 5.0, "queue": 4} | limits), "v1", metrics
+    )
     if opened:
         made.open(Opened(Service(answer, CONTRACT), BOOLEAN, b"{}"))
     return made, metrics
@@ -71,7 +73,12 @@ def test_while_draining_it_answers_and_asks_callers_to_close() -> None:
     assert ask(made, FakeScope("GET", "/readyz"), FakeExchange()).status == 503
 
 
-@given(st.recursive(st.none() | st.booleans() | st.floats(allow_nan=False) | st.text(), lambda s: st.lists(s) | st.dictionaries(st.text(), s)))
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.floats(allow_nan=False) | st.text(),
+        lambda s: st.lists(s) | st.dictionaries(st.text(), s),
+    )
+)
 def test_only_what_keeps_the_contract_is_sent(value: Any) -> None:
     made, _ = router(echo, max_body=1 << 20)
     body = json.dumps(value).encode()

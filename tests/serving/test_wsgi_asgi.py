@@ -22,7 +22,11 @@ from serinus.serving.wrapper import guarded
 from serinus.serving.wsgi import WsgiApp, environ
 
 EXTRA = [("serinus-version", "v1")]
-START = {"type": "http.response.start", "status": 200, "headers": [(b"Content-Type", b"text/plain"), (b"x", b"1")]}
+START = {
+    "type": "http.response.start",
+    "status": 200,
+    "headers": [(b"Content-Type", b"text/plain"), (b"x", b"1")],
+}
 
 
 def call_wsgi(app: Any, scope: FakeScope, body: bytes = b"") -> Answer:
@@ -57,9 +61,16 @@ def test_a_wsgi_app_answers_and_its_hop_by_hop_fields_do_not_pass() -> None:
     st.text("abc=&%20", max_size=10),
     st.binary(max_size=50),
 )
-def test_the_environment_is_what_the_specification_says(method: str, path: str, query: str, body: bytes) -> None:
+def test_the_environment_is_what_the_specification_says(
+    method: str, path: str, query: str, body: bytes
+) -> None:
     """The standard library's own validator looks at it."""
-    fields = [("content-length", str(len(body))), ("content-type", "text/plain"), ("x-many", "1"), ("x-many", "2")]
+    fields = [
+        ("content-length", str(len(body))),
+        ("content-type", "text/plain"),
+        ("x-many", "1"),
+        ("x-many", "2"),
+    ]
     environment = environ(FakeScope(method, "/" + path, fields, query), body)
     environment.pop("wsgi.input_terminated")
     wsgiref.validate.check_environ(environment)
@@ -69,7 +80,9 @@ def test_the_environment_is_what_the_specification_says(method: str, path: str, 
 
 
 def test_fields_that_could_pass_for_others_are_dropped() -> None:
-    environment = environ(FakeScope(fields=[("proxy", "evil"), ("x_user", "root"), ("cookie", "a"), ("cookie", "b")]), b"")
+    environment = environ(
+        FakeScope(fields=[("proxy", "evil"), ("x_user", "root"), ("cookie", "a"), ("cookie", "b")]), b""
+    )
     assert "HTTP_PROXY" not in environment
     assert "HTTP_X_USER" not in environment
     assert environment["HTTP_COOKIE"] == "a; b"
@@ -179,6 +192,10 @@ def test_the_scope_is_what_the_specification_says() -> None:
     assert found["asgi"]["version"] == "3.0"
 
 
+async def _streamed(app: Any, scope: FakeScope, exchange: FakeExchange) -> int:
+    return await AsgiApp(app, 1000).stream(scope, exchange, EXTRA)
+
+
 def test_a_long_chunked_request_is_refused_whatever_the_app_makes_of_it() -> None:
     async def swallow(scope: Any, receive: Any, send: Any) -> None:
         while (await receive())["type"] == "http.request":
@@ -190,7 +207,7 @@ def test_a_long_chunked_request_is_refused_whatever_the_app_makes_of_it() -> Non
         exchange = FakeExchange(*[b"x" * 400] * 4)
         scope = FakeScope(fields=[("transfer-encoding", "chunked")])
         with pytest.raises(Problem) as refused:
-            asyncio.run(_on_loop(lambda app=app: AsgiApp(app, 1000).stream(scope, exchange, EXTRA)))
+            asyncio.run(_streamed(app, scope, exchange))
         assert (refused.value.status, exchange.status) == (413, 0)
 
 

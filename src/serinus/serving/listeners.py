@@ -1,9 +1,9 @@
 """Turning new callers away while those who are connected are still served.
 
-Closing a listening socket resets what stands in its queue: connections that the kernel has completed, perhaps
-with a request on them, and that the server has not seen. So before it is closed a filter is put on it that
-drops packets with the SYN flag (``socket(7)``, ``SO_ATTACH_FILTER``; classic BPF): the queue empties, nothing new
-comes in, and a caller that tries again a second later finds the port closed.
+Closing a listening socket resets what stands in its queue: connections that the kernel has completed,
+perhaps with a request on them, and that the server has not seen. So before it is closed a filter is put on it
+that drops packets with the SYN flag (``socket(7)``, ``SO_ATTACH_FILTER``; classic BPF): the queue empties,
+nothing new comes in, and a caller that tries again a second later finds the port closed.
 """
 
 from __future__ import annotations
@@ -51,8 +51,12 @@ def _filter(listener: socket.socket) -> bool:
 
 def _listening(port: int) -> Iterator[socket.socket]:
     """The process's listening TCP sockets on a port; Granian keeps its own to itself."""
-    for entry in list(Path("/proc/self/fd").iterdir()):
-        with _opened(int(entry.name)) as found:
+    try:
+        numbers = [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]
+    except OSError:  # a sandbox without /proc
+        return
+    for number in numbers:
+        with _opened(number) as found:
             if found is not None and _listens(found, port):
                 yield found
 

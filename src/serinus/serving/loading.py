@@ -199,6 +199,7 @@ def opened(service: Service, settings: Settings, environ: Mapping[str, str] = os
     return Opened(service, check, orjson.dumps(api))
 
 
-def available_parts(observe_batch: Callable[[int], None], ready: Callable[[], bool]) -> Parts:
-    """The parts for this machine: threads follow the cores that the container may use."""
-    return Parts(cores.apply(), observe_batch, ready)
+def available_parts(workers: int, observe_batch: Callable[[int], None], ready: Callable[[], bool]) -> Parts:
+    """The parts for this machine: threads follow the usable cores, which the workers share."""
+    threads = max(1, cores.available() // workers)
+    return Parts(cores.apply(cores=threads), observe_batch, ready)

@@ -121,8 +121,8 @@ Access = Callable[[str, str, str, int, float], None]
 class AccessLog:
     """The access log: one line for each request. Belongs to one event loop.
 
-    Lines are gathered for :data:`GATHER` seconds and written together: under load a line then costs a tenth of
-    a system call. :meth:`flush` writes what is gathered.
+    Lines are gathered for :data:`GATHER` seconds and written together: under load a line then costs a
+    fraction of a system call. :meth:`flush` writes what is gathered.
 
     Args:
         write: takes lines, without the last one's end.

@@ -11,6 +11,7 @@ With several workers each counts for itself, and whichever is asked adds up what
 
 from __future__ import annotations
 
+import os
 import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -194,10 +195,13 @@ def _escaped(value: str) -> str:
 
 
 def _process() -> Iterable[str]:
-    """Memory of this process in bytes, under the name that Prometheus' own clients use."""
-    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    """Memory of this process in bytes, named as by Prometheus' own clients; nothing without /proc."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except OSError:
+        return []
     name = "process_resident_memory_bytes"
-    return _family(name, "gauge", "Resident memory.", [f"{name} {pages * 4096}"])
+    return _family(name, "gauge", "Resident memory.", [f"{name} {pages * os.sysconf('SC_PAGE_SIZE')}"])
 
 
 _LEAST = ("serinus_ready", "serinus_info")

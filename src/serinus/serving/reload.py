@@ -1,7 +1,7 @@
 """Reload: the server in a child process, started anew whenever a file of the project changes.
 
-A child that fails to start (a syntax error, a failing ``setup()``) has said why in its log; the next change is
-tried again. Only ``serinus serve`` does this: watchfiles is not in an image.
+A child that fails to start (a syntax error, a failing ``setup()``) has said why in its log; the next change
+is tried again. Only ``serinus serve`` does this: watchfiles is not in an image.
 """
 
 from __future__ import annotations

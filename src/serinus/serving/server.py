@@ -39,7 +39,7 @@ ACCESS_LOG_VARIABLE = "SERINUS_ACCESS_LOG"
 LEAD = 0.2
 """Seconds between saying that the service stops and turning new callers away."""
 QUIET = 0.1
-"""Seconds between turning new callers away and closing idle connections: time to send a request just begun."""
+"""Seconds between turning new callers away and closing idle connections: time for a request just begun."""
 LINGER = 5.0
 """Seconds that a connection without a request may still take, a half-sent request head or a slow reader."""
 KEEP_ALIVE = 75
@@ -152,7 +152,7 @@ def serve(
     if worker is not None:
         router.gather = lambda: worker.gather(*router.state())
     try:
-        loader = find(settings, available_parts(metrics.batch, lambda: router.ready))
+        loader = find(settings, available_parts(settings.workers, metrics.batch, lambda: router.ready))
         # The loop is never closed: what still runs on it at the end is ended with the process.
         loop = asyncio.new_event_loop()
         asyncio.set_event_loop(loop)
