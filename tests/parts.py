@@ -79,7 +79,7 @@ def docker_registry(folder: Path) -> Iterator[RealRegistry]:
 
 
 def _await(host: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    address = host.split(":")[0], int(host.split(":")[1])
+    address = host.split(":", maxsplit=1)[0], int(host.split(":")[1])
     for _ in range(200):
         if process.poll() is not None:
             break

@@ -1,7 +1,8 @@
 """An OCI registry in this process, on a free loopback port, that can be told to misbehave.
 
-Obeys the distribution specification 1.1: blobs (whole, in chunks, mounted, by ranges), manifests, tags, referrers;
-Basic authentication, or Bearer with its own token server. :class:`Fault` says what goes wrong, and how often.
+Obeys the distribution specification 1.1: blobs (whole, in chunks, mounted, by ranges), manifests, tags,
+referrers; Basic authentication, or Bearer with its own token server. :class:`Fault` says what goes wrong, and
+how often.
 """
 
 from __future__ import annotations
@@ -116,7 +117,7 @@ class Registry:
         return None
 
 
-class Cut(Exception):
+class CutError(Exception):
     """The connection is to be closed now."""
 
 
@@ -126,13 +127,13 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: Server
 
-    def log_message(self, format: str, *args: Any) -> None:
+    def log_message(self, *args: Any) -> None:
         """Say nothing."""
 
     def handle(self) -> None:
         try:
             super().handle()
-        except (ConnectionError, Cut):
+        except (ConnectionError, CutError):
             self.close_connection = True
 
     def do(self) -> None:
@@ -279,7 +280,7 @@ class Handler(BaseHTTPRequestHandler):
         if self.fault and self.fault.cut >= 0:
             self.wfile.write(part[: self.fault.cut])
             self.wfile.flush()
-            raise Cut
+            raise CutError
         self.wfile.write(part)
 
     def begin(self, name: str) -> None:
@@ -326,7 +327,7 @@ class Handler(BaseHTTPRequestHandler):
         data = self.body()
         if self.fault and self.fault.cut >= 0:
             upload += self.cut_data
-            raise Cut
+            raise CutError
         upload += data
         self.answer(202, location=self.path, range=f"0-{len(upload) - 1}")
 
@@ -334,7 +335,7 @@ class Handler(BaseHTTPRequestHandler):
         data = self.body()
         if self.fault and self.fault.cut >= 0:
             upload += self.cut_data
-            raise Cut
+            raise CutError
         upload += data
         digest = self.query["digest"]
         if digest != f"sha256:{hashlib.sha256(upload).hexdigest()}":

@@ -8,6 +8,7 @@ import resource
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +16,7 @@ from io import BytesIO
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 from small_images import blob, digest_of, image, index, manifest_body, noise, sbom, whole
@@ -99,9 +100,13 @@ def test_a_blob_is_written_once_and_then_present(layout: Layout) -> None:
 
 
 def test_an_error_while_writing_leaves_nothing(layout: Layout) -> None:
-    with pytest.raises(KeyboardInterrupt), layout.new_blob() as new:
-        new.write(b"half")
-        raise KeyboardInterrupt
+    def half() -> None:
+        with layout.new_blob() as new:
+            new.write(b"half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        half()
     assert not list(layout.root.rglob("blobs/sha256/*"))
 
 
@@ -313,12 +318,9 @@ class Machine(RuleBasedStateMachine):
     """Whatever is done in whatever order, a tag points at something whole, and the last one wins."""
 
     made: Bundle[Descriptor] = Bundle("made")
-    bodies: Bundle[str] = Bundle("tags")
 
     def __init__(self) -> None:
         super().__init__()
-        import tempfile
-
         self.folder = tempfile.TemporaryDirectory()
         self.layout = Layout(self.folder.name)
         self.expected: dict[str, str] = {}
@@ -361,3 +363,4 @@ class Machine(RuleBasedStateMachine):
 
 
 TestMachine = Machine.TestCase
+TestMachine.settings = settings(max_examples=15, stateful_step_count=15)

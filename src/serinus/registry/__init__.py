@@ -1,8 +1,9 @@
 """Registries: where images and models are stored, by the OCI distribution and image-layout specifications.
 
-A :class:`Source` is read, a :class:`Target` is written. An OCI layout folder (``layout.Layout``) and a repository
-of a registry (``client.Repository``) are both; ``copy.copy`` brings a manifest and all that it needs from one to
-another. References are parsed by ``reference``, credentials found by ``auth``.
+A :class:`Source` is read, a :class:`Target` is written. An OCI layout folder (``layout.Layout``) and a
+repository of a registry (``client.Repository``) are both; ``copy.copy`` brings a manifest and all that it
+needs from one to another. References are parsed by ``reference``, challenges by ``auth``, and credentials
+found by ``credentials``.
 
 Specifications: OCI image 1.1 (image-spec), OCI distribution 1.1 (distribution-spec).
 """
@@ -30,7 +31,7 @@ MANIFESTS = (MANIFEST, DOCKER_MANIFEST)
 
 @dataclass(frozen=True, slots=True)
 class Platform:
-    """An operating system and a processor architecture, in Go's names: ``linux/amd64``, ``linux/arm64/v8``."""
+    """Operating system and processor architecture, in Go's names: ``linux/amd64``, ``linux/arm64/v8``."""
 
     os: str = "linux"
     architecture: str = "amd64"
@@ -82,7 +83,7 @@ class Source(Protocol):
         ...
 
     def blob(self, descriptor: Descriptor) -> AbstractContextManager[BinaryIO]:
-        """A blob, streamed; the last read raises ``DigestMismatch`` when the bytes are not the promised ones."""
+        """A blob, streamed; the last read raises ``DigestMismatch`` when the bytes are not the right ones."""
         ...
 
     def referrers(self, digest: str, artifact_type: str = "") -> tuple[Descriptor, ...]:

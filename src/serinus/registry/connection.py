@@ -337,7 +337,7 @@ class Connection:
 def _explained(url: str) -> Iterator[None]:
     try:
         yield
-    except (httpx.TransportError, httpx.StreamError) as error:
+    except httpx.TransportError as error:
         raise failure(error, urlsplit(url).netloc) from error
     except (httpx.InvalidURL, httpx.DecodingError) as error:
         raise RegistryError(f"{url!r} cannot be used: {error}", "Check the registry.") from error

@@ -59,7 +59,7 @@ def split_digest(digest: str) -> tuple[str, str]:
 
 
 def is_digest(text: str) -> bool:
-    """Whether a name is meant as a digest; ``sentiment:latest`` is not, a tag of a layout may hold a colon."""
+    """Whether a name is meant as a digest; ``x:latest`` is not: a tag of a layout may hold a colon."""
     return text.partition(":")[0] in _HEX_LENGTH and ":" in text
 
 

@@ -18,7 +18,6 @@ server's name on stdin, JSON on stdout.
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import os
 import re
@@ -191,7 +190,7 @@ def parse_entry(entry: Mapping[str, Any], source: str) -> Credentials | None:
     if encoded := _word(entry, "auth"):
         try:
             username, _, password = base64.b64decode(encoded, validate=True).decode().partition(":")
-        except (binascii.Error, UnicodeDecodeError):
+        except ValueError:  # not base64, or not UTF-8
             return None
     password = password.rstrip("\0")
     if token := _word(entry, "identitytoken"):

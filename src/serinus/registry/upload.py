@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, ExitStack, closing, suppress
 from dataclasses import dataclass
 from typing import BinaryIO
 from urllib.parse import quote, urlencode
@@ -180,16 +180,13 @@ class Upload:
 
     def _whole(self) -> Iterator[bytes]:
         with self._opener() as source:
-            yield from self._pieces(source, 0, self._descriptor.size)
+            yield from self._pieces(source.read, 0, self._descriptor.size)
 
     def _send_chunks(self) -> None:
-        with self._opener() as source:
-            offset = self._now().offset
-            _skip(source, offset)
-            while offset < self._descriptor.size:
+        with closing(_Rewindable(self._opener)) as source:
+            while (session := self._now()).offset < self._descriptor.size:
                 # Kept as soon as it is known: each answer moves the upload to another address.
-                self._session = self._send_chunk(self._now(), source)
-                offset = self._session.offset
+                self._session = self._send_chunk(session, source)
         self._finish((), b"")
 
     def _now(self) -> Session:
@@ -197,7 +194,7 @@ class Upload:
             raise Interrupted(f"the upload of {self._what} is not open", asked=0.0)
         return self._session
 
-    def _send_chunk(self, session: Session, source: BinaryIO) -> Session:
+    def _send_chunk(self, session: Session, source: _Rewindable) -> Session:
         length = chunk_length(self._descriptor.size, session, self._chunk)
         end = session.offset + length
         headers = (
@@ -205,14 +202,10 @@ class Upload:
             ("content-length", str(length)),
             ("content-range", f"{session.offset}-{end - 1}"),
         )
-        begun = False
 
         def body() -> Iterator[bytes]:
-            nonlocal begun
-            if begun:  # sent again after a challenge: the bytes are gone, the source has to be opened anew
-                raise Interrupted(f"the upload of {self._what} was interrupted", asked=0.0)
-            begun = True
-            yield from self._pieces(source, session.offset, length)
+            source.seek(session.offset)  # elsewhere when the chunk is sent again, with another token
+            yield from self._pieces(source.read, session.offset, length)
 
         answer = self._connection.send(self._request("PATCH", session.location, _TAKEN, headers, body))
         there = received(answer.headers.get("range", f"0-{end - 1}"))
@@ -283,10 +276,10 @@ class Upload:
                 Request("DELETE", session.location, (self._scope,), self._what, (202, 204), patience=5.0)
             )
 
-    def _pieces(self, source: BinaryIO, offset: int, length: int) -> Iterator[bytes]:
+    def _pieces(self, read: Callable[[int], bytes], offset: int, length: int) -> Iterator[bytes]:
         done = 0
         while done < length:
-            piece = source.read(min(CHUNK, length - done))
+            piece = read(min(CHUNK, length - done))
             if not piece:
                 raise DigestMismatch(
                     f"{self._what} ended after {offset + done} bytes; expected {self._descriptor.size}",
@@ -297,7 +290,27 @@ class Upload:
             self._progress(offset + done)
 
 
-def _skip(source: BinaryIO, count: int) -> None:
-    """Read past what the registry has; reading, not seeking, so that the source can go on verifying."""
-    while count and (piece := source.read(min(CHUNK, count))):
-        count -= len(piece)
+class _Rewindable:
+    """A source that can go back, by being opened again; what comes before is read, and so still verified."""
+
+    def __init__(self, opener: Opener) -> None:
+        self._opener = opener
+        self._open = ExitStack()
+        self._source: BinaryIO | None = None
+        self._position = 0
+
+    def seek(self, offset: int) -> None:
+        if self._source is None or offset < self._position:
+            self._open.close()
+            self._source = self._open.enter_context(self._opener())
+            self._position = 0
+        while self._position < offset and self.read(min(CHUNK, offset - self._position)):
+            pass
+
+    def read(self, count: int) -> bytes:
+        data = self._source.read(count) if self._source else b""
+        self._position += len(data)
+        return data
+
+    def close(self) -> None:
+        self._open.close()
