@@ -15,10 +15,9 @@ import asyncio
 import os
 import signal
 import socket
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from serinus.errors import ServiceError
@@ -78,13 +77,7 @@ def claim(address: Address) -> Address:
         ) from None
 
 
-def run(
-    settings: Settings,
-    address: Address | None = None,
-    environ: Mapping[str, str] = os.environ,
-    *,
-    reload_paths: Sequence[Path] = (),
-) -> int:
+def run(settings: Settings, address: Address | None = None, environ: Mapping[str, str] = os.environ) -> int:
     """Serve until SIGTERM or SIGINT. Belongs on the main thread of a process of its own.
 
     The caller is to end the process with the code through :func:`leave`: threads that still run the service's
@@ -94,7 +87,6 @@ def run(
         settings: of the service; paths in it are relative to the working directory.
         address: where to listen; by default everywhere, on the port of the settings.
         environ: the environment variables that the documentation lists.
-        reload_paths: files and folders; when one changes the server is started again.
 
     Returns:
         The exit code: 0 stopped as asked, 1 requests were cut off at the end of the grace period or a worker
@@ -103,10 +95,6 @@ def run(
     logs.configure()
     try:
         address = claim(address or Address(port=settings.port))
-        if reload_paths:
-            from serinus.serving import reload
-
-            return reload.serve(settings, address.host, address.port, reload_paths)
         if settings.workers > 1:
             from serinus.serving.workers import supervise
 

@@ -1,0 +1,49 @@
+"""Several workers as one server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from served import Served, serving
+
+PIDS = """
+import os
+def predict(text: str) -> int:
+    if text == "die":
+        os._exit(3)
+    return os.getpid()
+"""
+
+
+def count(served: Served, name: str) -> float:
+    lines = served.get("/metrics").body.decode().splitlines()
+    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))
+
+
+def test_workers_share_a_port_and_speak_for_each_other(tmp_path: Path) -> None:
+    (tmp_path / "service.py").write_text(PIDS)
+    with serving(tmp_path, entrypoint="service:predict", workers=3) as served:
+        answers: list[int] = []
+        while len(set(answers)) < 3 and len(answers) < 200:
+            answers.append(served.post("who").document)
+        assert len(set(answers)) == 3
+        for _ in range(4):
+            assert count(served, 'serinus_requests_total{route="/predict",status="200"}') == len(answers)
+        assert count(served, "serinus_ready") == 1
+        assert served.stop() == 0
+
+
+def test_a_worker_that_dies_at_once_ends_the_server(tmp_path: Path) -> None:
+    (tmp_path / "service.py").write_text(PIDS)
+    with serving(tmp_path, entrypoint="service:predict", workers=2) as served:
+        with pytest.raises((OSError, Exception)):
+            served.post("die")
+        assert served.process.wait(20) == 3
+        assert served.logged("worker")[0]["exit_code"] == 3
+
+
+def test_workers_that_cannot_start_say_so_with_the_same_exit_code(tmp_path: Path) -> None:
+    with serving(tmp_path, wait=False, entrypoint="nowhere:predict", workers=2) as served:
+        assert served.process.wait(20) == 2
+        assert served.logged("there is no module 'nowhere'")
