@@ -112,15 +112,15 @@ def run_page(page: Path, folder: Path, env: dict[str, str]) -> None:
 
 
 def _start(command: Command, folder: Path, env: dict[str, str]) -> subprocess.Popen[bytes]:
-    log = (folder / ".background.log").open("ab")
-    return subprocess.Popen(
-        ["bash", "-c", f"exec {command.text}"],
-        cwd=folder,
-        env=env,
-        stdout=log,
-        stderr=log,
-        start_new_session=True,
-    )
+    with (folder / ".background.log").open("ab") as log:
+        return subprocess.Popen(
+            ["bash", "-c", f"exec {command.text}"],
+            cwd=folder,
+            env=env,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
 
 
 def _check(page: Path, command: Command, folder: Path, env: dict[str, str]) -> None:

@@ -14,8 +14,8 @@ def marked(page: Path) -> object:
 
 
 @pytest.mark.parametrize("page", [marked(page) for page in PAGES_WITH_EXAMPLES])
-def test_the_examples_of_a_page(page: Path, tmp_path: Path) -> None:
-    run_page(page, tmp_path, {"COLUMNS": "100"})
+def test_the_examples_of_a_page(page: Path, tmp_path: Path, shared: Path) -> None:
+    run_page(page, tmp_path, {"COLUMNS": "100", "SERINUS_SHARED": str(shared)})
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ def test_a_generated_page_is_fresh(path: Path) -> None:
 def test_every_environment_variable_is_documented_and_every_documented_one_is_read() -> None:
     page = (ROOT / "docs/reference/environment.md").read_text()
     read = set(re.findall(r"\bSERINUS_[A-Z]+(?:_[A-Z]+)*\b", SOURCES))
-    documented = set(re.findall(r"`(SERINUS_[A-Z]+(?:_[A-Z]+)*)", page))
+    documented = set(re.findall(r"\bSERINUS_[A-Z]+(?:_[A-Z]+)*\b", page))
     assert documented == read
 
 

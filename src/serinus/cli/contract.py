@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from serinus.cli.output import Output, json_option, project_option
+from serinus.cli.output import Output, here, json_option, project_option
 
 
 @click.group()
@@ -37,7 +37,7 @@ def write(output: Output, from_examples: bool, folder: str) -> None:
     from serinus.image.promises import write as write_contract
 
     written = write_contract(Path(folder), from_examples=from_examples, observer=output.observer)
-    output.result({"files": [str(path) for path in written]}, [f"wrote {path}" for path in written])
+    output.result({"files": [str(path) for path in written]}, [f"wrote {here(path)}" for path in written])
 
 
 @contract.command()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -126,6 +127,12 @@ def _progress() -> Any:
 
     columns = (TextColumn("{task.description:<32}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     return Bars(*columns, console=Console(stderr=True), transient=True)
+
+
+def here(path: Path) -> str:
+    """A path as a person would write it: relative to the current folder where it lies below it."""
+    current = Path.cwd()
+    return str(path.relative_to(current)) if path.is_relative_to(current) else str(path)
 
 
 def human_size(size: int) -> str:
