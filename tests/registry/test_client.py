@@ -56,7 +56,8 @@ def pulled(repository: Repository, descriptor: Descriptor) -> bytes:
 
 
 def test_a_blob_goes_in_one_piece_and_only_once(fake: Registry, connect: Open) -> None:
-    repository, opener, told = connect(), Opener(), []
+    told: list[int] = []
+    repository, opener = connect(), Opener()
     assert repository.write(LARGE, opener, told.append) == "written"
     assert fake.repo("acme/x").blobs[LARGE.digest] == BLOB
     assert told == [len(BLOB)]

@@ -1,7 +1,7 @@
 """A repository of a registry, as a source and a target, by the OCI distribution specification 1.1.
 
-What comes is verified by digest; what goes is streamed, mounted where it can be, and retried. This module and
-its parts (``connection``, ``upload``, ``download``, ``referrers``) import httpx: import it where it is needed.
+What comes is verified by digest; what goes is streamed, mounted where it can be, and retried. This module
+and its parts (``connection``, ``upload``, ``download``, ``referrers``) import httpx: import it where needed.
 """
 
 from __future__ import annotations
