@@ -175,8 +175,10 @@ async def _serve(  # noqa: PLR0917
     if opening.done() and opening.exception() is None:
         await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
     if serving.done():
-        await serving
-        raise ServiceError("the HTTP server ended by itself", "Look for its last words in the log above.")
+        raise ServiceError(
+            f"the HTTP server ended by itself: {serving.exception()!r}",
+            "Look for its last words in the log above; the port may have been taken at this very moment.",
+        )
     if opening.done() and (error := opening.exception()) is not None:
         raise error
     opening.cancel()
