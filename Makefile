@@ -12,6 +12,9 @@ help:  ## say what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(READY)  ## the main job on real input: train, package, check, publish, run, ask
+	@command -v mmdebstrap >/dev/null || ! command -v apt-get >/dev/null || test "$$(id -u)" != 0 || \
+		{ apt-get update -qq; apt-get install -y -qq --no-install-recommends mmdebstrap; } >/dev/null || \
+		echo "mmdebstrap could not be installed: the base is taken from a registry" >&2
 	@$(BIN)/python examples/sentiment/demo.py
 
 test: check  ## everything: lint, types, and all tests
