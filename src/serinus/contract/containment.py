@@ -65,6 +65,8 @@ def problems(narrow: Document, wide: Document) -> list[Problem]:
         found = question.contained(narrow.parts(narrow.root), wide.root, ())
     except ContractError as error:
         found = [Problem((), "$ref", error.message, decided=False)]
+    except RecursionError:
+        found = [Problem((), "$ref", "the schemas are nested too deeply", decided=False)]
     return list(dict.fromkeys(found))
 
 
@@ -179,7 +181,9 @@ class _Question:
     ) -> Iterator[Problem]:
         """Each type of value must find a place in one of the alternatives."""
         for name in _together(types):
-            yield from self._place((*parts, {"type": name}), name, branches, path)
+            narrowed = {"type": name}
+            case = parts if narrowed in parts else (*parts, narrowed)
+            yield from self._place(case, name, branches, path)
 
     def _place(self, parts: Parts, name: str, branches: Sequence[AnySchema], path: Path) -> list[Problem]:
         possible = [branch for branch in branches if not self._apart(parts, branch)]

@@ -99,6 +99,8 @@ def describe(entrypoint: str) -> dict[str, Any]:
         ContractError: as :func:`load`, :func:`kind_of` and :func:`signature`.
     """
     found = load(entrypoint)
+    if "serinus.contract.lazy" in sys.modules:
+        sys.modules["serinus.contract.lazy"].refuse(found)
     kind = kind_of(found)
     if kind == "function":
         return {"contract": json.loads(signature(found).contract.to_json())}
@@ -132,8 +134,8 @@ def _report(entrypoint: str) -> tuple[dict[str, Any], bool]:
 def main(arguments: Sequence[str]) -> int:
     """The program. Returns the exit code; writes to the process's stdout as it was when it began.
 
-    With ``--lazy``, third-party modules are loaded when first used, since importing them takes longer than
-    the rest of a build. When anything fails that way the program begins again without it.
+    With ``--lazy``, third-party modules are stood in for, since importing them takes longer than the rest of
+    a build. When anything fails that way the program begins again without it.
     """
     lazily = "--lazy" in arguments
     entrypoints = [a for a in arguments if a != "--lazy"]
@@ -152,13 +154,19 @@ def main(arguments: Sequence[str]) -> int:
             document, well = _report(entrypoints[0])
         if not well:
             os.dup2(output, 1)
-            os.execv(sys.executable, [sys.executable, "-m", __spec__.name, entrypoints[0]])  # noqa: S606
+            os.execv(sys.executable, [sys.executable, *_options(), "-m", __spec__.name, entrypoints[0]])  # noqa: S606
     else:
         document, well = _report(entrypoints[0])
     sys.stdout.flush()
     with os.fdopen(output, "w", encoding="utf-8") as out:
         out.write(json.dumps(document, ensure_ascii=False, sort_keys=True) + "\n")
     return 0 if well else 1
+
+
+def _options() -> list[str]:
+    """What the interpreter was started with: without ``-S``, say, it would see other packages."""
+    given = sys.orig_argv
+    return given[1 : given.index("-m")] if "-m" in given else []
 
 
 if __name__ == "__main__":
