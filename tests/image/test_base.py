@@ -7,6 +7,7 @@ import io
 import json
 import os
 import shutil
+import subprocess
 import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
+from parts import RealRegistry
 from serinus.errors import BaseError, Unavailable
 from serinus.events import Event, Noted, Observer, ignore
 from serinus.image import Base, base
@@ -517,3 +519,67 @@ def test_a_registry_is_asked_by_our_client() -> None:
     with base.connect("127.0.0.1:5000/acme/python:3") as (source, name):
         assert isinstance(source, Repository)
         assert name == "3"
+
+
+# A real registry
+
+
+@pytest.mark.registry
+@pytest.mark.skopeo
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--format", "oci"],
+        ["--format", "v2s2"],
+        ["--format", "oci", "--dest-compress", "--dest-compress-format", "zstd"],
+    ],
+    ids=["oci", "docker", "zstd"],
+)
+def test_a_base_that_skopeo_pushed(
+    world: World, registry: RealRegistry, options: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image(world.remote, PYTHON, {"etc/x": "y"}, kind=LAYER)
+    reference = f"{registry.host}/bases/python:3"
+    push = ["skopeo", "copy", "-q", "--dest-tls-verify=false", "--authfile"]
+    push.append(str(registry.auth_file(world.root)))
+    source, target = f"oci:{world.remote.root}:latest", f"docker://{reference}"
+    subprocess.run([*push, *options, source, target], check=True)
+    hold(world, registry, reference, monkeypatch)
+
+
+@pytest.mark.registry
+@pytest.mark.podman
+def test_a_base_that_podman_pushed(
+    world: World, registry: RealRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image(world.remote, PYTHON)
+    reference = f"{registry.host}/bases/podman:3"
+    name = subprocess.run(
+        ["podman", "pull", "-q", f"oci:{world.remote.root}:latest"],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.split()[-1]
+    try:
+        push = ["podman", "push", "-q", "--tls-verify=false", "--authfile"]
+        push.append(str(registry.auth_file(world.root)))
+        subprocess.run([*push, name, f"docker://{reference}"], check=True)
+    finally:
+        subprocess.run(["podman", "rmi", "-f", name], check=False, capture_output=True)
+    hold(world, registry, reference, monkeypatch)
+
+
+def hold(world: World, registry: RealRegistry, reference: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pushed base can be had by tag, by digest, and by the digest in the lock."""
+    for name, value in registry.environment().items():
+        monkeypatch.setenv(name, value)
+    found = resolve(reference, AMD64, world.layout, cache=world.cache, python="3.11")
+    assert found.packages == (("libc6", "2.36-9", "amd64"),)
+    assert all(world.layout.has(layer.descriptor) for layer in found.layers)
+    fixed = f"{reference.rpartition(':')[0]}@{found.digest}"
+    again = resolve(fixed, AMD64, world.layout, cache=world.root / "new")
+    locked = resolve(
+        reference, AMD64, world.layout, cache=world.root / "newer", locked=found.digest, strict=True
+    )
+    assert again.digest == locked.digest == found.digest
+    assert again.layers == found.layers

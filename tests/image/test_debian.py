@@ -43,7 +43,7 @@ class Mmdebstrap:
         self.packages = packages
         self.elsewhere = elsewhere
 
-    def __call__(self, command: Sequence[str]) -> None:
+    def __call__(self, command: Sequence[str], scratch: Path) -> None:
         entries = list(self._entries())
         with tarfile.open(command[-1], "w") as out:
             for path, content, link in reversed(entries) if self.elsewhere else entries:
@@ -121,7 +121,7 @@ def test_an_architecture_that_is_not_built_for_is_an_error(tmp_path: Path) -> No
 def test_a_missing_mmdebstrap_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(debian.NotInstalledError) as caught:
-        debian.run(["mmdebstrap"])
+        debian.run(["mmdebstrap"], tmp_path)
     assert "apt-get install mmdebstrap" in caught.value.todo
 
 
@@ -131,7 +131,7 @@ def test_a_failing_mmdebstrap_is_told_in_its_words(monkeypatch: pytest.MonkeyPat
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     with pytest.raises(BaseError, match="mmdebstrap failed: Unable to locate package x") as caught:
-        debian.run(["mmdebstrap"])
+        debian.run(["mmdebstrap"], tmp_path)
     assert caught.value.message.endswith("package x")
 
 

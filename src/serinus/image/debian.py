@@ -81,8 +81,8 @@ _ACCOUNTS = {
     "etc/resolv.conf": "",
 }
 
-Command = Callable[[Sequence[str]], None]
-"""Runs a program to its end. Raises :class:`BaseError` when it is not there or fails."""
+Command = Callable[[Sequence[str], Path], None]
+"""Runs a program to its end, with a folder for its temporary files. Raises BaseError as :func:`run`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +114,12 @@ class NotInstalledError(BaseError):
     """mmdebstrap is not installed."""
 
 
-def run(command: Sequence[str]) -> None:
+def run(command: Sequence[str], scratch: Path) -> None:
     """Run mmdebstrap. Times are those of the packages, none is of today.
+
+    Args:
+        command: the program and its arguments.
+        scratch: its temporary files go there, so that nothing of them is left when it is killed.
 
     Raises:
         NotInstalledError: it is not installed.
@@ -124,7 +128,7 @@ def run(command: Sequence[str]) -> None:
     import os
     import subprocess
 
-    environment = {**os.environ, "SOURCE_DATE_EPOCH": "0", "LC_ALL": "C.UTF-8"}
+    environment = {**os.environ, "SOURCE_DATE_EPOCH": "0", "LC_ALL": "C.UTF-8", "TMPDIR": str(scratch)}
     try:
         done = subprocess.run(
             command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True,
@@ -184,7 +188,8 @@ def assemble(
         raise BaseError(f"a Debian base is assembled for {known}, not for {platform}", "Name a base image.")
     with tempfile.TemporaryDirectory(prefix="serinus-") as name, step("base", observer) as told:
         output = Path(name, "base.tar")
-        call(command(suite, platform.architecture, output))
+        Path(name).chmod(0o755)  # apt gives up root for its downloads, and must get through
+        call(command(suite, platform.architecture, output), Path(name))
         with tarfile.open(output) as source:
             packages = noted(source)
             kept = needed(packages)
