@@ -72,7 +72,13 @@ class StandIn:
         # A class of its own each time: nothing can have the same base twice.
         return (type("Derived", (Derived,), {"__module__": __name__}),)
 
-    __bool__ = __str__ = __format__ = __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = _needed
+    def __eq__(self, other: Any) -> bool:
+        # typing asks of every annotation whether it is one of its own forms.
+        if isinstance(other, type) or type(other).__module__ == "typing":
+            return False
+        return _needed(self)
+
+    __bool__ = __str__ = __format__ = __lt__ = __le__ = __gt__ = __ge__ = _needed
     __get_pydantic_core_schema__ = __get_pydantic_json_schema__ = _needed
     # Python would walk through anything that can be subscripted.
     __iter__ = __contains__ = None
