@@ -100,7 +100,7 @@ class Document:
             if values is not None:
                 allowed &= {type_of(value) for value in values}
             for keyword in ("anyOf", "oneOf"):
-                if keyword in part and depth < 8:
+                if keyword in part and depth < 4:  # deeper down, any type
                     branches = [self.types(self.parts(b), depth + 1) for b in part[keyword]]
                     allowed &= frozenset().union(*branches)
         return allowed
