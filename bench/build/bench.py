@@ -14,13 +14,14 @@ import json
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import idle
-from report import CODE, FIRST, MODEL, Figures, Pair
-from tools import CannotMeasureError, Sample, choose_docker, machine, timed
+from report import CODE, FIRST, MODEL, Change, Figures
+from tools import CannotMeasureError, Sample, builders, machine, timed
 from wire import Meter, registry
 from workload import Docker, Project, Serinus, fetch_wheels, make_docker_base
 
@@ -32,7 +33,7 @@ class Bench:
     work: Path
     runs: int
     serinus: Serinus
-    docker: Docker
+    dockers: tuple[Docker, ...]
     wheels: Path
 
     @property
@@ -43,62 +44,67 @@ class Bench:
         self,
         name: str,
         change: Callable[[int], None],
-        ours: Callable[[], object],
-        theirs: Callable[[], object],
-    ) -> Pair:
-        """Make a change, and time both on it, in turns: whatever slows the machine slows both."""
-        seconds: list[tuple[float, float]] = []
+        serinus: Serinus,
+        forget: Callable[[], None] = lambda: None,
+        options: Sequence[str] = (),
+    ) -> Change:
+        """Make a change, and time every builder on it, in turns: whatever slows the machine slows all.
+
+        ``forget`` is called before each build, and not timed; ``options`` are Docker's.
+        """
+        ours: list[float] = []
+        theirs: dict[str, list[float]] = {docker.name: [] for docker in self.dockers}
         for turn in range(self.runs):
             change(turn)
-            seconds.append((timed(ours), timed(theirs)))
-            figures = "serinus {:.2f} s, docker {:.2f} s".format(*seconds[-1])
-            say(f"{name}, {turn + 1} of {self.runs}: {figures}")
-        return Pair(Sample(tuple(s[0] for s in seconds)), Sample(tuple(s[1] for s in seconds)))
+            forget()
+            ours.append(timed(serinus.build))
+            for docker in self.dockers:
+                forget()
+                theirs[docker.name].append(timed(partial(docker.build, *options)))
+            figures = ", ".join(f"{builder} {seconds[-1]:.2f} s" for builder, seconds in theirs.items())
+            say(f"{name}, {turn + 1} of {self.runs}: serinus {ours[-1]:.2f} s, {figures}")
+        samples = {builder: Sample(tuple(seconds)) for builder, seconds in theirs.items()}
+        return Change(Sample(tuple(ours)), samples)
 
-    def code(self) -> Pair:
+    def code(self) -> Change:
         """A line of code is changed."""
+        return self.side_by_side(CODE, lambda turn: self.project.change_code(100 + turn), self.serinus)
 
-        def change(turn: int) -> None:
-            self.project.change_code(100 + turn)
-
-        return self.side_by_side(CODE, change, self.serinus.build, self.docker.build)
-
-    def model(self) -> Pair:
+    def model(self) -> Change:
         """All weights are changed."""
+        return self.side_by_side(MODEL, lambda turn: self.project.change_model(100 + turn), self.serinus)
 
-        def change(turn: int) -> None:
-            self.project.change_model(100 + turn)
+    def first(self) -> Change:
+        """A first build: the base is there, dependencies come from the same folder of wheels for all."""
+        cache = self.work / "first"
 
-        return self.side_by_side(MODEL, change, self.serinus.build, self.docker.build)
-
-    def first(self) -> Pair:
-        """A first build: the base is there, dependencies come from the same folder of wheels for both."""
-
-        def forget(turn: int) -> None:
-            self.docker.forget()
-            shutil.rmtree(self.work / "first", ignore_errors=True)
-            shutil.rmtree(self.project.root / ".serinus")
-            shutil.copytree(self.work / "cache" / "bases", self.work / "first" / "bases")
+        def forget() -> None:
+            for docker in self.dockers:
+                docker.forget()
+            for folder in (cache, self.project.root / ".serinus"):
+                shutil.rmtree(folder, ignore_errors=True)
+            shutil.copytree(self.work / "cache" / "bases", cache / "bases")
 
         env = {
-            "SERINUS_CACHE": str(self.work / "first"),
-            "UV_CACHE_DIR": str(self.work / "first" / "uv"),
+            "SERINUS_CACHE": str(cache),
+            "UV_CACHE_DIR": str(cache / "uv"),
             "UV_NO_INDEX": "1",
             "UV_FIND_LINKS": str(self.wheels),
         }
         fresh = Serinus(self.project, env)
-        return self.side_by_side(FIRST, forget, fresh.build, lambda: self.docker.build("--no-cache"))
+        return self.side_by_side(FIRST, lambda turn: None, fresh, forget, ["--no-cache"])
 
     def pushes(self) -> dict[str, dict[str, int]]:
         """Bytes to a registry: the whole image, and after a change of code."""
-        pushers = {"serinus publish": self.serinus.publish, "docker push": self.docker.publish}
+        docker = self.dockers[0]
+        pushers = {"serinus publish": self.serinus.publish, "docker push": docker.publish}
         sent: dict[str, dict[str, int]] = {name: {} for name in pushers}
         with registry(self.work) as port:
             meter = Meter(port)
             for number, what in enumerate(("for the whole image", "after a change of code")):
                 self.project.change_code(1000 + number)
                 self.serinus.build()
-                self.docker.build()
+                docker.build()
                 for name, push in pushers.items():
                     meter.take()
                     push(f"127.0.0.1:{meter.port}/{name.split()[0]}:1")
@@ -124,10 +130,10 @@ def physical_limit(model: Path, work: Path, runs: int) -> Sample:
     return Sample(tuple(seconds))
 
 
-def prepare(work: Path, runs: int, wanted: str | None) -> Bench:
+def prepare(work: Path, runs: int) -> Bench:
     """Make the project, its export and the Docker base, and build once with each."""
-    command, docker_env = choose_docker(work, wanted)
     project = Project(work / "project", work / "export")
+    dockers = tuple(Docker(project, *builder) for builder in builders(work))
     project.write()
     serinus = Serinus(project, {"SERINUS_CACHE": str(work / "cache"), "UV_CACHE_DIR": str(work / "uv")})
     say("building once: lock, base and dependencies come from outside")
@@ -135,11 +141,12 @@ def prepare(work: Path, runs: int, wanted: str | None) -> Bench:
     serinus.build("--dockerfile", str(project.export))
     wheels = fetch_wheels(project, work)
     say("making the base for docker build")
-    make_docker_base(command, project, work, work / "cache")
-    docker = Docker(project, command, docker_env)
-    docker.forget()
-    docker.build()
-    return Bench(work, runs, serinus, docker, wheels)
+    make_docker_base(dockers[0].program, project, work, work / "cache")
+    for docker in dockers:
+        docker.forget()
+    for docker in dockers:
+        docker.build()
+    return Bench(work, runs, serinus, dockers, wheels)
 
 
 def measure(bench: Bench) -> Figures:
@@ -150,7 +157,7 @@ def measure(bench: Bench) -> Figures:
     resting = idle.memory(bench.project.root, bench.serinus.env)
     layers = bench.serinus.layers()
     return Figures(
-        machine=machine(bench.docker.command, bench.docker.env),
+        machine=machine({docker.name: docker.program for docker in bench.dockers}),
         layers=layers,
         wheels=sum(file.stat().st_size for file in bench.wheels.iterdir()),
         builds=builds | {FIRST: bench.first()},
@@ -173,7 +180,6 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--runs", type=int, default=5, help="measurements of each thing; 5 unless told")
     parser.add_argument("--json", type=Path, help="write the figures there too")
-    parser.add_argument("--docker", help="the docker program; by default the first whose BuildKit works")
     parser.add_argument("--work", type=Path, help="where to work; by default a folder that is removed again")
     return parser.parse_args()
 
@@ -185,14 +191,16 @@ def main() -> int:
     work.mkdir(parents=True, exist_ok=True)
     bench: Bench | None = None
     try:
-        bench = prepare(work, given.runs, given.docker)
+        bench = prepare(work, given.runs)
         figures = measure(bench)
     except CannotMeasureError as error:
         say(f"cannot measure: {error}")
         return 2
     finally:
         if bench is not None:
-            bench.docker.forget()
+            for docker in bench.dockers:
+                docker.forget()
+            bench.dockers[0].drop_base()
         if not given.work:
             shutil.rmtree(work, ignore_errors=True)
     print(figures.table())

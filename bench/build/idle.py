@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tools import CannotMeasureError, Environment, Sample, run, serinus, timed
 from wire import free_port
+from workload import NAME
 
 _IMPORT = "import serinus.serving.server, serinus.serving.app"
 
@@ -33,7 +34,7 @@ def memory(project: Path, env: Environment) -> dict[str, float]:
         CannotMeasureError: it does not become ready within a minute.
     """
     port = free_port()
-    command = [serinus(), "serve", "--image", "bench:latest", "--runtime", "sandbox", "--port", str(port)]
+    command = [serinus(), "serve", "--image", f"{NAME}:latest", "--runtime", "sandbox", "--port", str(port)]
     with subprocess.Popen(
         [str(word) for word in command],
         cwd=project,

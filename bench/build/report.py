@@ -14,15 +14,20 @@ LIMIT = 2.0
 
 
 @dataclass(frozen=True)
-class Pair:
-    """The same change built by both."""
+class Change:
+    """The same change built by Serinus and by each of Docker's builders."""
 
     serinus: Sample
-    docker: Sample
+    docker: dict[str, Sample]
+    """By builder; the first is what plain `docker build` is here, to which the claims are held."""
+
+    @property
+    def ratios(self) -> dict[str, float]:
+        return {name: sample.median / self.serinus.median for name, sample in self.docker.items()}
 
     @property
     def ratio(self) -> float:
-        return self.docker.median / self.serinus.median
+        return next(iter(self.ratios.values()))
 
 
 @dataclass(frozen=True)
@@ -32,7 +37,7 @@ class Figures:
     machine: dict[str, str]
     layers: dict[str, int]
     wheels: int
-    builds: dict[str, Pair]
+    builds: dict[str, Change]
     limit: Sample
     pushed: dict[str, dict[str, int]]
     imports: dict[str, Sample]
@@ -45,7 +50,7 @@ class Figures:
     @property
     def holds(self) -> bool:
         """Whether every claim holds."""
-        return self.over_limit <= LIMIT and all(p.ratio >= CLAIMS[name] for name, p in self.builds.items())
+        return self.over_limit <= LIMIT and all(c.ratio >= CLAIMS[name] for name, c in self.builds.items())
 
     def to_json(self) -> dict[str, object]:
         return {
@@ -54,12 +59,12 @@ class Figures:
             "wheels": self.wheels,
             "builds": {
                 name: {
-                    "serinus": pair.serinus.to_json(),
-                    "docker": pair.docker.to_json(),
-                    "ratio": pair.ratio,
+                    "serinus": change.serinus.to_json(),
+                    "docker": {builder: sample.to_json() for builder, sample in change.docker.items()},
+                    "ratios": change.ratios,
                     "claimed": CLAIMS[name],
                 }
-                for name, pair in self.builds.items()
+                for name, change in self.builds.items()
             },
             "physical limit of the model": self.limit.to_json(),
             "model change over the limit": self.over_limit,
@@ -70,23 +75,24 @@ class Figures:
 
     def table(self) -> str:
         """The figures for a person."""
-        lines = [f"{'':37}{'serinus build':>24}{'docker build':>26}{'ratio':>8}  at least"]
-        for name, pair in self.builds.items():
-            missed = "" if pair.ratio >= CLAIMS[name] else "  MISSED"
-            figures = f"{pair.serinus!s:>24}{pair.docker!s:>26}{pair.ratio:8.1f}"
-            lines.append(f"{name:37}{figures}  {CLAIMS[name]:g}{missed}")
+        lines = []
+        for name, change in self.builds.items():
+            lines += [f"{name}", f"  {'serinus build':28}{change.serinus!s:>26}"]
+            for builder, sample in change.docker.items():
+                lines.append(f"  {builder:28}{sample!s:>26}{change.ratios[builder]:8.1f} times as long")
+            missed = "" if change.ratio >= CLAIMS[name] else ": MISSED"
+            lines.append(f"  claimed: {CLAIMS[name]:g} times against plain `docker build`{missed}")
         missed = "" if self.over_limit <= LIMIT else "  MISSED"
         lines += [
-            "",
             f"read, hash and write the model once: {self.limit}",
             f"a model change takes {self.over_limit:.2f} times that, at most {LIMIT:g}{missed}",
-            "",
         ]
         for name, sent in self.pushed.items():
             lines.append(f"{name}: " + ", ".join(f"{count:,} bytes {what}" for what, count in sent.items()))
         lines += [f"{name}: {sample.median * 1000:.0f} ms" for name, sample in self.imports.items()]
         processes, resident = self.idle["processes"], self.idle["resident"]
-        lines.append(f"idle replica: {resident:.0f} MiB resident, {processes:.0f} process(es)")
+        what = "idle replica of a typed function with numpy"
+        lines.append(f"{what}: {resident:.0f} MiB resident, {processes:.0f} process(es)")
         layers = ", ".join(f"{name} {size / 1e6:.1f} MB" for name, size in self.layers.items())
         lines += ["", f"layers: {layers}; wheels {self.wheels / 1e6:.0f} MB"]
-        return "\n".join([*lines, *(f"{name:16}{value}" for name, value in self.machine.items())])
+        return "\n".join([*lines, *(f"{name:24}{value}" for name, value in self.machine.items())])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import shutil
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 Environment = Mapping[str, str]
+_PROBE = "serinus-bench-probe"
 
 
 class CannotMeasureError(Exception):
@@ -80,8 +82,9 @@ def uv() -> str:
     return find_uv_bin()
 
 
-def machine(docker: Sequence[str], docker_env: Environment) -> dict[str, str]:
-    """What the figures were measured on."""
+def machine(dockers: Mapping[str, str]) -> dict[str, str]:
+    """What the figures were measured on; ``dockers`` are the programs by the builder they stand for."""
+    form = "{{.Client.Version}}, daemon {{.Server.Version}}"
     return {
         "processor": _processor(),
         "cores": str(len(os.sched_getaffinity(0))),
@@ -90,9 +93,7 @@ def machine(docker: Sequence[str], docker_env: Environment) -> dict[str, str]:
         "python": platform.python_version(),
         "serinus": run([serinus(), "--version"]).split()[-1],
         "uv": run([uv(), "--version"]).split()[1],
-        "docker client": run([*docker, "version", "--format", "{{.Client.Version}}"]).strip(),
-        "docker daemon": run([*docker, "version", "--format", "{{.Server.Version}}"]).strip(),
-        "docker builder": "BuildKit" if docker_env.get("DOCKER_BUILDKIT") == "1" else "classic",
+        **{name: "client " + run([p, "version", "--format", form]).strip() for name, p in dockers.items()},
     }
 
 
@@ -103,8 +104,10 @@ def _processor() -> str:
     return platform.machine()
 
 
-def choose_docker(work: Path, wanted: str | None) -> tuple[list[str], dict[str, str]]:
-    """The Docker client to compare with: one whose BuildKit works is preferred, being the faster builder.
+def builders(work: Path) -> list[tuple[str, str, dict[str, str]]]:
+    """Docker's builders here, as (name, program, environment): plain `docker build` first, then BuildKit.
+
+    Where BuildKit is what plain `docker build` uses, it is the only one.
 
     Raises:
         CannotMeasureError: no Docker client builds anything.
@@ -112,17 +115,21 @@ def choose_docker(work: Path, wanted: str | None) -> tuple[list[str], dict[str, 
     context = work / "probe"
     context.mkdir(exist_ok=True)
     (context / "Dockerfile").write_text("FROM scratch\nCOPY Dockerfile /\n")
-    found = [wanted] if wanted else _programs("docker")
-    faults = []
-    for buildkit in ("1", "0"):
-        for program in found:
-            try:
-                run([program, "build", "-q", context], env={"DOCKER_BUILDKIT": buildkit})
-            except CannotMeasureError as error:
-                faults.append(str(error).splitlines()[-1])
-            else:
-                return [program], {"DOCKER_BUILDKIT": buildkit}
-    raise CannotMeasureError(f"docker build does not work here: {'; '.join(faults) or 'no docker program'}")
+    programs = _programs("docker")
+    if not programs:
+        raise CannotMeasureError("there is no docker program")
+    words = ["build", "-t", _PROBE, str(context)]
+    try:
+        # The classic builder says what it sends; BuildKit writes to the other stream.
+        classic = "Sending build context" in run([programs[0], *words])
+        found = [("docker build" if classic else "docker build, BuildKit", programs[0], dict[str, str]())]
+        for program in programs if classic else []:
+            with contextlib.suppress(CannotMeasureError):
+                run([program, *words], env={"DOCKER_BUILDKIT": "1"})
+                return [*found, ("docker build, BuildKit", program, {"DOCKER_BUILDKIT": "1"})]
+        return found
+    finally:
+        run([programs[0], "rmi", "--force", _PROBE])
 
 
 def _programs(name: str) -> list[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +13,8 @@ from tools import CannotMeasureError, Environment, run, serinus, uv
 
 MODEL_BYTES = 500 * 1000 * 1000
 PYTHON = "3.11"
+NAME = "serinus-bench"
 BASE_TAG = "serinus-bench-base"
-IMAGE_TAG = "serinus-bench"
 REQUIREMENTS = ("numpy", "scipy", "scikit-learn", "onnxruntime")
 
 _SERVICE = '''\
@@ -35,9 +34,9 @@ def setup() -> np.ndarray:
 def predict(x: float, *, model: np.ndarray) -> float:
     return float(model[0]) * 0 + x * FACTOR
 '''
-_PROJECT = """\
+_PROJECT = f"""\
 [service]
-name = "bench"
+name = "{NAME}"
 entrypoint = "service:predict"
 
 [model]
@@ -103,7 +102,7 @@ def check_python() -> None:
         )
 
 
-def make_docker_base(docker: Sequence[str], project: Project, work: Path, cache: Path) -> None:
+def make_docker_base(docker: str, project: Project, work: Path, cache: Path) -> None:
     """Our own base as a Docker image, with pip and the wheels in it.
 
     pip is what `docker build` installs with; no time goes into fetching the wheels.
@@ -112,7 +111,7 @@ def make_docker_base(docker: Sequence[str], project: Project, work: Path, cache:
     from serinus.registry.layout import Layout
 
     layout = Layout(project.root / ".serinus" / "layout")
-    image = launch.read(layout, layout.resolve("bench:latest"))
+    image = launch.read(layout, layout.resolve(f"{NAME}:latest"))
     tree = work / "base"
     shutil.rmtree(tree, ignore_errors=True)
     shutil.copytree(rootfs.root(layout, image.layers[:1], cache=cache / "rootfs"), tree, symlinks=True)
@@ -122,7 +121,7 @@ def make_docker_base(docker: Sequence[str], project: Project, work: Path, cache:
     run(["tar", "-C", tree, "-cf", archive, "."])
     settings = ["ENV PIP_NO_INDEX=1 PIP_FIND_LINKS=/wheels", "ENV PATH=/usr/local/bin:/usr/bin:/bin"]
     changes = [word for line in settings for word in ("--change", line)]
-    run([*docker, "import", *changes, archive, BASE_TAG])
+    run([docker, "import", *changes, archive, BASE_TAG])
     archive.unlink()
 
 
@@ -147,32 +146,33 @@ class Serinus:
 
 
 class Docker:
-    """`docker build` of the exported Dockerfile."""
+    """`docker build` of the exported Dockerfile, by one of Docker's builders."""
 
-    def __init__(self, project: Project, command: Sequence[str], env: Environment) -> None:
+    def __init__(self, project: Project, name: str, program: str, env: Environment) -> None:
         self.project = project
-        self.command = command
+        self.name = name
+        self.program = program
         self.env = env
+        self._tag = NAME + ("-buildkit" if env else "")
 
     def build(self, *options: str) -> None:
         """Build and tag."""
         base = ["--build-arg", f"BASE={BASE_TAG}"]
-        run(
-            [*self.command, "build", "-q", *base, "-t", IMAGE_TAG, *options, self.project.export],
-            env=self.env,
-        )
+        words = [self.program, "build", "-q", *base, "-t", self._tag, *options, str(self.project.export)]
+        run(words, env=self.env)
 
     def forget(self) -> None:
-        """Drop what earlier builds have left, but for the base."""
-        for words in (
-            ["rmi", "--force", IMAGE_TAG],
-            ["builder", "prune", "--all", "--force"],
-            ["image", "prune", "--force"],
-        ):
-            run([*self.command, *words], env=self.env)
+        """Drop the images that earlier builds have left; BuildKit's cache is not ours to empty."""
+        run([self.program, "rmi", "--force", self._tag])
+        title = f"label=org.opencontainers.image.title={NAME}"
+        run([self.program, "image", "prune", "--force", "--filter", title])
+
+    def drop_base(self) -> None:
+        """Drop the base that :func:`make_docker_base` made."""
+        run([self.program, "rmi", "--force", BASE_TAG])
 
     def publish(self, reference: str) -> None:
         """`docker push`."""
-        run([*self.command, "tag", IMAGE_TAG, reference])
-        run([*self.command, "push", "-q", reference])
-        run([*self.command, "rmi", reference])
+        run([self.program, "tag", self._tag, reference])
+        run([self.program, "push", "-q", reference])
+        run([self.program, "rmi", reference])

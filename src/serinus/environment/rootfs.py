@@ -76,7 +76,7 @@ def root(
         RegistryError: a layer cannot be unpacked, or holds names that lead outside.
         RuntimeUnavailable: the cache cannot be written; the message says why.
     """
-    cache = folder() if cache is None else cache
+    cache = (folder() if cache is None else cache).absolute()
     diff_ids = [layer.diff_id for layer in layers]
     place = cache / "roots" / _hex(chain_id(diff_ids))
     try:
