@@ -178,6 +178,7 @@ def test_the_layer_holds_what_packages_own_and_what_is_made(tmp_path: Path) -> N
     assert not any("serinus" in path for path in found)
     assert found["usr/bin/python3"].linkname == "python3.11"
     assert found["bin"].linkname == "usr/bin"
+    assert found["usr/lib/locale/en_US.utf8"].linkname == "C.utf8"
     assert text(layout, base, "etc/ssl/certs/ca-certificates.crt") == "-- certificate --\n" * 2
     assert "nonroot:x:65532:65532:" in text(layout, base, "etc/passwd")
     assert "nonroot:x:65532:" in text(layout, base, "etc/group")
@@ -259,6 +260,7 @@ def test_a_real_base_holds_what_python_needs_and_no_more(real: tuple[Layout, Bas
         found
     )
     assert text(layout, base, "etc/ssl/certs/ca-certificates.crt").count("BEGIN CERTIFICATE") > 100
+    assert "usr/lib/locale/C.utf8/LC_CTYPE" in found
     assert base.layers[0].descriptor.size < 30_000_000
 
 

@@ -34,7 +34,7 @@ from serinus.registry.layout import Layout
 RECIPE = 1
 """Counts up when the same packages are to give another image."""
 PACKAGES = (
-    "base-files", "netbase", "tzdata", "libc6", "libgcc-s1", "libstdc++6", "libgomp1",
+    "base-files", "netbase", "tzdata", "libc6", "libc-bin", "libgcc-s1", "libstdc++6", "libgomp1",
     "libpython3-stdlib", "python3-minimal", "ca-certificates",
 )  # fmt: skip
 """What is asked for, by names that every suite has; which Python that is, the suite says."""
@@ -44,6 +44,10 @@ EXCLUDED = (
     "/usr/share/doc/*", "/usr/share/man/*", "/usr/share/info/*", "/usr/share/locale/*",
     "/usr/share/lintian/*", "/usr/share/bug/*", "/usr/share/gdb/*", "/usr/share/gcc/*",
     "/usr/share/bash-completion/*", "/usr/share/pixmaps/*",
+    # Of libc-bin the locale C.UTF-8 is needed, and not its programs.
+    "/sbin/ldconfig", "/usr/sbin/ldconfig", "/usr/sbin/iconvconfig", "/usr/sbin/zic", "/usr/bin/catchsegv",
+    "/usr/bin/getconf", "/usr/bin/iconv", "/usr/bin/ld.so", "/usr/bin/ldd", "/usr/bin/locale",
+    "/usr/bin/localedef", "/usr/bin/pldd", "/usr/bin/tzselect", "/usr/bin/zdump", "/usr/share/libc-bin/*",
 )  # fmt: skip
 INCLUDED = ("/usr/share/doc/*/copyright",)
 ARCHITECTURES = ("amd64", "arm64")
@@ -271,6 +275,9 @@ def made(source: tarfile.TarFile, kept: Iterable[Package]) -> dict[str, Entry]:
     return entries | {
         "etc/localtime": Entry(0o777, None, "/usr/share/zoneinfo/Etc/UTC"),
         "etc/ssl/certs/ca-certificates.crt": Entry(0o644, bundle),
+        # ONNX Runtime's StringNormalizer asks for this locale unless its model names another one, and wants
+        # nothing of it but upper and lower case, which C.UTF-8 has for all of Unicode.
+        "usr/lib/locale/en_US.utf8": Entry(0o777, None, "C.utf8"),
         "usr/bin/python3": Entry(0o777, None, posixpath.basename(pythons[0])),
         "var/lib/dpkg/status": Entry(0o644, status(packages).encode()),
         "var/run": Entry(0o777, None, "/run"),
