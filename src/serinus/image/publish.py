@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from serinus.errors import NotFound, ProjectError, RegistryError
 from serinus.events import Observer, ignore
 from serinus.project import Project
-from serinus.registry import Descriptor, Platform
+from serinus.registry import Descriptor, Platform, Source
 from serinus.registry.copy import copy
 from serinus.registry.layout import Layout
 from serinus.registry.places import OCI, Connect, connect, opened, place
+from serinus.registry.reference import Reference, parse
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +65,24 @@ def publish(
                 f"{where.text} has a digest, and the image's digest is its own",
                 "Leave it out, or give a tag.",
             )
-    layout.resolve(name)
+    bases = base_of(layout, layout.resolve(name))
     published = []
     for where in places:
-        with opened(where, connect) as target:
+        with opened(where, connect, bases) as target:
             done = copy(layout, target, name, [where.name], jobs=jobs, observer=observer, referrers=True)
             sent = 0 if isinstance(target, Layout) else target.traffic.sent
         published.append(Published(where.text, done.digest, sent))
     return tuple(published)
+
+
+def base_of(source: Source, image: Descriptor) -> tuple[Reference, ...]:
+    """The repository that an image's base came from, by its standard annotation; empty for other bases."""
+    document = json.loads(source.manifest(image))
+    annotations: dict[str, str] = document.get("annotations") or {}
+    try:
+        return (parse(annotations["org.opencontainers.image.base.name"]),)
+    except (KeyError, RegistryError):
+        return ()
 
 
 def pull(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from serinus.errors import RegistryError
 from serinus.registry.layout import Layout
@@ -17,8 +17,13 @@ if TYPE_CHECKING:
 
 OCI = "oci:"
 
-Connect = Callable[[Reference], "Repository"]
-"""Opens a repository of a registry."""
+
+class Connect(Protocol):
+    """Opens a repository of a registry."""
+
+    def __call__(self, reference: Reference, *, mount_from: Sequence[str] = ()) -> Repository:
+        """The repository; ``mount_from`` names others of the same registry that may have its blobs."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,20 +58,29 @@ def split_tag(rest: str) -> tuple[str, str]:
     return (path, tag) if colon and "/" not in tag else (rest, "latest")
 
 
-def connect(reference: Reference) -> Repository:
+def connect(reference: Reference, *, mount_from: Sequence[str] = ()) -> Repository:
     """The repository of a reference, over HTTP."""
     from serinus.registry.client import Repository
 
-    return Repository(reference)
+    return Repository(reference, mount_from=mount_from)
 
 
 @contextmanager
-def opened(where: Place, connect: Connect = connect) -> Iterator[Layout | Repository]:
-    """The place as a source and target; connections are closed at the end of the block."""
+def opened(
+    where: Place, connect: Connect = connect, mount_from: Sequence[Reference] = ()
+) -> Iterator[Layout | Repository]:
+    """The place as a source and target; connections are closed at the end of the block.
+
+    Args:
+        where: the place.
+        connect: opens a registry.
+        mount_from: repositories that may have its blobs; those of another registry are left out.
+    """
     if where.folder is not None:
         yield Layout(where.folder)
         return
     if where.reference is None:
         raise RegistryError(f"{where.text!r} is no place for an image", "Name a reference or oci:PATH.")
-    with connect(where.reference) as repository:
+    near = [r.repository for r in mount_from if r.registry == where.reference.registry]
+    with connect(where.reference, mount_from=near) as repository:
         yield repository
