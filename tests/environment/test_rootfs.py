@@ -301,6 +301,30 @@ def test_devices_are_left_out_and_no_program_is_set_uid(tmp_path: Path) -> None:
     assert stat.S_IMODE((tree / "sudo").stat().st_mode) == 0o755
 
 
+def test_in_one_layer_the_last_entry_counts(tmp_path: Path) -> None:
+    top = tarfile.TarInfo("./")
+    top.type, top.mode = tarfile.DIRTYPE, 0o711
+    tree = unpacked(
+        tmp_path,
+        tar_of(member("below/kept"), member("below/gone")),
+        tar_of(
+            (top, b""),
+            member("d/implied/.wh..wh..opq"),
+            member("d/.wh.x"),
+            member("d/.wh..wh.plnk"),
+            member("d", data=b"a file now"),
+            member("below/.wh.gone"),
+            member("below/.wh."),
+        ),
+    )
+    assert found(tree) == {
+        "d": File(b"a file now", 0o644),
+        "below": Folder(0o755),
+        "below/kept": File(b"x", 0o644),
+    }
+    assert stat.S_IMODE(tree.stat().st_mode) == 0o711
+
+
 def test_hard_links_are_one_file(tmp_path: Path) -> None:
     tree = unpacked(tmp_path, tar_of(member("bin/a"), member("bin/b", tarfile.LNKTYPE, "bin/a")))
     assert (tree / "bin/a").samefile(tree / "bin/b")

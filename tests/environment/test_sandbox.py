@@ -230,6 +230,18 @@ def test_a_kernel_that_forbids_it_is_named_with_what_to_change(tiny: Tiny, port:
         Sandbox(program=str(tmp_path / "missing")).start(replica)
 
 
+def test_a_refusal_at_the_start_is_told(tiny: Tiny, port: int, tmp_path: Path) -> None:
+    program = tmp_path / "bwrap"
+    program.write_text(
+        '#!/bin/sh\ncase "$*" in *--version) exit 0;; esac\necho "bwrap: no more" >&2\nexit 1\n'
+    )
+    program.chmod(0o755)
+    with pytest.raises(RuntimeUnavailable, match="no more"):
+        Sandbox(program=str(program), cache=tmp_path / "cache").start(
+            Replica("tiny", tiny.layout, tiny.image, port)
+        )
+
+
 @pytest.mark.sandbox
 def test_what_is_available_can_be_asked() -> None:
     assert available()
