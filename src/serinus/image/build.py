@@ -18,9 +18,8 @@ from serinus.contract import Contract
 from serinus.errors import BuildError
 from serinus.events import Observer, ignore
 from serinus.files import cache_folder
-from serinus.image import LIBRARY, Base, Built, Layer, base, contracts, install
+from serinus.image import LIBRARY, Base, Built, Layer, contracts, install
 from serinus.image import lock as locks
-from serinus.image.compose import Parts, attach_sbom, compose, name_images
 from serinus.image.crew import Crew, Once
 from serinus.image.sources import (
     ModelPlace,
@@ -73,7 +72,7 @@ def build(
     tag: str = "latest",
     cache: Path | None = None,
     observer: Observer = ignore,
-    resolve_base: ResolveBase = base.resolve,
+    resolve_base: ResolveBase | None = None,
     run_uv: Uv = uv,
     interpreter: contracts.Interpreter = contracts.find_interpreter,
     told: Mapping[str, str] | None = None,
@@ -89,7 +88,7 @@ def build(
         tag: the image is tagged ``NAME:TAG``.
         cache: the user's cache folder; default :func:`serinus.files.cache_folder`.
         observer: told of each stage, from several threads.
-        resolve_base: brings the base image.
+        resolve_base: brings the base image; default :func:`serinus.image.base.resolve`.
         run_uv: runs uv.
         interpreter: finds the Python that imports the service.
         told: standard annotations by short name (``version``, ``source``, ``revision``).
@@ -109,10 +108,13 @@ def build(
         model = find_model(project)
         code, weights = gather_code(project, model, shop), gather_model(model, shop)
         refuse_secrets(project, code, weights)
-        modelled = crew.start(lambda: shop.layers("model", weights))
         lock, inputs = order.lock()
         tree = Once(partial(order.tree, lock, inputs))
         promised = crew.start(partial(order.contract, shop, lock, tree, code, model))
+        modelled = crew.start(lambda: shop.layers("model", weights))
+        # Loaded here, while the service is imported: that takes longest of all when only code has changed.
+        from serinus.image.compose import Parts, attach_sbom, compose, name_images
+
         packages = [crew.start(partial(order.dependencies, shop, lock, tree, each)) for each in wanted]
         bases = order.bases(lock, wanted, shop.layout, resolve_base)
         served, _ = shop.layers("runtime", gather_runtime())
@@ -191,9 +193,13 @@ class _Order:
         return contracts.remembered(shop, key, find) if key else find()
 
     def bases(
-        self, lock: locks.Lock, wanted: Sequence[Platform], layout: Layout, resolve: ResolveBase
+        self, lock: locks.Lock, wanted: Sequence[Platform], layout: Layout, resolve: ResolveBase | None
     ) -> list[Base]:
         """The base of each platform; the lock is told which they are."""
+        if resolve is None:
+            from serinus.image import base
+
+            resolve = base.resolve
         reference, found = self.project.image.base, []
         for platform in wanted:
             one = resolve(

@@ -14,6 +14,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -221,22 +222,25 @@ def infer(project: Project, importing: Importing) -> Mapping[str, Any]:
     bytecode = importing.cache / "bytecode"
     _forget_bytecode(bytecode, project.root)
     command = [importing.interpreter(project.image.python), "-S", "-s", "-m", "serinus.contract.infer"]
-    try:
-        done = subprocess.run(
-            [*command, f"{entrypoint}", "--lazy"],
-            cwd=project.root,
-            env=environment(os.environ, f"{runtime_copy(importing.cache)}:{importing.tree}", bytecode),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=TIMEOUT,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise BuildError(
-            f"importing {entrypoint} did not end within {TIMEOUT:.0f} s",
-            "Load models and open connections in setup(), not when the module is imported.",
-        ) from None
-    return _answer(done.stdout, done.stderr, str(entrypoint))
+    with subprocess.Popen(
+        [*command, f"{entrypoint}", "--lazy"],
+        cwd=project.root,
+        env=environment(os.environ, f"{runtime_copy(importing.cache)}:{importing.tree}", bytecode),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        try:
+            import_module("serinus.contract.files")  # while it works: what its answer is read with
+            stdout, stderr = process.communicate(timeout=TIMEOUT)
+        except subprocess.TimeoutExpired:
+            raise BuildError(
+                f"importing {entrypoint} did not end within {TIMEOUT:.0f} s",
+                "Load models and open connections in setup(), not when the module is imported.",
+            ) from None
+        finally:
+            process.kill()  # nothing, when it has ended by itself
+    return _answer(stdout, stderr, str(entrypoint))
 
 
 def _answer(stdout: bytes, stderr: bytes, entrypoint: str) -> Mapping[str, Any]:
