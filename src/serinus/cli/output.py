@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 
 import click
 
-from serinus.events import Event, Finished, Noted, Observer, Progress, Started
+from serinus.cli.progress import Bars, Lines
+from serinus.events import Noted
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -49,7 +50,9 @@ class Output:
 
     def __init__(self, *, json: bool) -> None:
         self.json = json
-        self._display: Any = None
+        bars = sys.stderr.isatty() and not json
+        self.observer: Bars | Lines = Bars(_to_stderr) if bars else Lines(_to_stderr)
+        """Shows the library's events on standard error."""
 
     def result(self, document: Any, lines: Iterable[str]) -> None:
         """The command's result, as a document or as lines for a person."""
@@ -62,71 +65,22 @@ class Output:
         """Why the command failed and what to do next."""
         self.close()
         if self.json:
-            click.echo(
-                json.dumps({"error": {"kind": kind, "message": message, "todo": todo}}, ensure_ascii=False)
-            )
+            document = {"error": {"kind": kind, "message": message, "todo": todo}}
+            click.echo(json.dumps(document, ensure_ascii=False))
         click.secho("error: ", fg="red", nl=False, err=True)
-        click.echo(message, err=True)
-        if todo:
-            click.echo(todo, err=True)
+        _to_stderr(f"{message}\n{todo}" if todo else message)
 
     def note(self, message: str) -> None:
         """Something a person should know while the command works."""
-        if self._display is not None:
-            self._display.console.print(message, markup=False, highlight=False)
-        else:
-            click.echo(message, err=True)
-
-    @property
-    def observer(self) -> Observer:
-        """The observer for the library: bars in a terminal, a line for each finished step elsewhere."""
-        return self._bars() if sys.stderr.isatty() and not self.json else self._lines
+        self.observer(Noted(message))
 
     def close(self) -> None:
         """End the progress display, if there is one."""
-        if self._display is not None:
-            self._display.stop()
-            self._display = None
-
-    def _lines(self, event: Event) -> None:
-        match event:
-            case Finished(step, seconds, detail):
-                self.note(f"{step:<32} {seconds:7.2f} s  {detail}".rstrip())
-            case Noted(message):
-                self.note(message)
-
-    def _bars(self) -> Observer:
-        """An observer that shows what is under way, once it takes longer than a glance."""
-        tasks: dict[str, Any] = {}
-
-        def observe(event: Event) -> None:
-            match event:
-                case Progress(step, done, total):
-                    if self._display is None:
-                        self._display = _progress()
-                        self._display.start()
-                    if step not in tasks:
-                        tasks[step] = self._display.add_task(step, total=total)
-                    self._display.update(tasks[step], completed=done, total=total)
-                case Finished(step):
-                    if self._display is not None and step in tasks:
-                        self._display.remove_task(tasks.pop(step))
-                    self._lines(event)
-                case Noted():
-                    self._lines(event)
-                case Started():
-                    return
-
-        return observe
+        self.observer.close()
 
 
-def _progress() -> Any:
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, TextColumn, TransferSpeedColumn
-    from rich.progress import Progress as Bars
-
-    columns = (TextColumn("{task.description:<32}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    return Bars(*columns, console=Console(stderr=True), transient=True)
+def _to_stderr(text: str) -> None:
+    click.echo(text, err=True)
 
 
 def here(path: Path) -> str:
