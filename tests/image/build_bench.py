@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,26 @@ def fake_base(
 def no_base(reference: str, platform: Platform, layout: Layout, **_: Any) -> Base:
     """A base that cannot be had."""
     raise BaseError(f"no base {reference}", "Find one.")
+
+
+def in_child(work: Callable[[], object], user: int | None = None) -> int:
+    """Do something in a process of its own, as another user if one is named; its exit code.
+
+    0 when the work ended, 1 when it raised, negative the signal that ended it.
+    """
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            if user is not None:
+                os.setgroups([])
+                os.setgid(user)
+                os.setuid(user)
+            work()
+            status = 0
+        finally:
+            os._exit(status)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 @dataclass

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import shutil
+import signal
 import stat
 import threading
 import time
@@ -23,6 +24,7 @@ from build_bench import (
     fake_base,
     fake_uv,
     files_of,
+    in_child,
     layout_of,
     manifest_of,
     no_base,
@@ -34,6 +36,7 @@ from serinus.contract import Contract
 from serinus.errors import BaseError, BuildError, ContractError, LockError, ProjectError, SecretFound
 from serinus.events import Finished, Noted
 from serinus.image import SBOM_TYPE, layers
+from serinus.image.build import build
 from serinus.image.contracts import find_interpreter
 from serinus.project import ContractFiles, Image, Model, Project, Service
 from serinus.serving import Settings
@@ -256,19 +259,12 @@ def test_another_user_gets_the_same_digest(tmp_path: Path, bench: Bench) -> None
         other_folder(made, place)
         for path in [shelf, *shelf.rglob("*")]:
             os.chown(path, 12345, 12345)
-        child = os.fork()
-        if child == 0:
-            status = 1
-            try:
-                os.setgroups([])
-                os.setgid(12345)
-                os.setuid(12345)
-                built = Bench(shelf / "cache").build(replace(made, root=place))
-                (shelf / "digest").write_text(built.descriptor.digest)
-                status = 0
-            finally:
-                os._exit(status)
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+        def work() -> None:
+            built = Bench(shelf / "cache").build(replace(made, root=place))
+            (shelf / "digest").write_text(built.descriptor.digest)
+
+        assert in_child(work, 12345) == 0
         assert (shelf / "digest").read_text() == expected
         assert (place / ".serinus/layout/index.json").stat().st_uid == 12345
     finally:
@@ -384,6 +380,38 @@ def test_an_interrupt_leaves_the_tag_where_it_was(tmp_path: Path, bench: Bench) 
         bench.build(made, resolve_base=interrupted)
     untouched(made, {"sentiment:latest": first.descriptor})
     assert bench.build(made).descriptor != first.descriptor
+
+
+def test_a_kill_at_any_moment_leaves_the_tag_where_it_was(tmp_path: Path, bench: Bench) -> None:
+    """Killed at each event that a build tells of, one after the other, until a build comes through."""
+    made = project(tmp_path / "p")
+    first = bench.build(made)
+    names = ("service.py", "weights/model.bin", "requirements.txt")
+    write(made.root, dict.fromkeys(names, "# changed\n"))
+    for moment in range(1, 100):
+        left = moment
+
+        def kill(event: object) -> None:
+            nonlocal left
+            left -= 1
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        options: dict[str, Any] = {
+            "resolve_base": fake_base,
+            "run_uv": fake_uv,
+            "cache": tmp_path / "another",
+        }
+        outcome = in_child(lambda kill=kill, options=options: build(made, observer=kill, **options))
+        if outcome == 0:
+            break
+        assert outcome == -signal.SIGKILL
+        assert layout_of(made).resolve("sentiment:latest") == first.descriptor
+    assert moment > 5
+    other = replace(made, root=tmp_path / "q")
+    other_folder(made, other.root)
+    write(other.root, {name: (made.root / name).read_bytes() for name in names})
+    assert layout_of(made).resolve("sentiment:latest") == bench.build(other).descriptor
 
 
 def test_a_cache_that_cannot_be_written_is_told_and_no_error(tmp_path: Path, bench: Bench) -> None:
