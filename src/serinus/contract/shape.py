@@ -55,17 +55,16 @@ class Document:
         """Bring a schema to this form.
 
         Raises:
-            ContractError: it refers to something outside itself, or by anchor.
+            ContractError: it refers to something outside itself, or by anchor; or a definition to itself
+                without an item or a member in between, which says nothing (core, section 9.4.1).
         """
         root = collect(schema, schema, _assertions)
-        return cls(root, root.pop("$defs", {}))
+        definitions: dict[str, AnySchema] = root.pop("$defs", {})
+        _refuse_cycles({name: _refers_to(definition) for name, definition in definitions.items()})
+        return cls(root, definitions)
 
-    def parts(self, schema: AnySchema, within: tuple[str, ...] = ()) -> Parts:
-        """The schema taken apart.
-
-        Raises:
-            ContractError: it refers to itself without a value in between.
-        """
+    def parts(self, schema: AnySchema) -> Parts:
+        """The schema taken apart."""
         if isinstance(schema, bool):
             return () if schema else (NOTHING,)
         if schema.get("not") is True or schema.get("not") == {}:
@@ -75,12 +74,9 @@ class Document:
             rest = schema  # they look at what stands beside them, so that is kept beside them
         parts: Parts = (rest,) if rest else ()
         if "$ref" in schema:
-            name = schema["$ref"].removeprefix("#/$defs/")
-            if name in within:
-                raise ContractError(f"the definition {name!r} refers to itself")
-            parts += self.parts(self.definitions[name], (*within, name))
+            parts += self.parts(self.definitions[_name(schema)])
         for one in schema.get("allOf", ()):
-            parts += self.parts(one, within)
+            parts += self.parts(one)
         return parts
 
     def allows(self, parts: Iterable[Schema], value: Any) -> bool:
@@ -159,6 +155,32 @@ class Document:
         counts = [part.get("maxProperties", math.inf) for part in parts]
         counts += [len(names) for part in parts if (names := closed_names(part)) is not None]
         return min(counts, default=math.inf)
+
+
+def _name(schema: Schema) -> str:
+    """The definition that the schema refers to."""
+    return str(schema["$ref"]).removeprefix("#/$defs/")
+
+
+def _refers_to(schema: AnySchema) -> set[str]:
+    """The definitions that the schema holds the very same value to."""
+    if isinstance(schema, bool):
+        return set()
+    found = {_name(schema)} if "$ref" in schema else set()
+    beside = [branch for k in ("allOf", "anyOf", "oneOf") for branch in schema.get(k, ())]
+    beside += [schema[k] for k in ("not", "if", "then", "else") if k in schema]
+    beside += schema.get("dependentSchemas", {}).values()
+    return found.union(*(_refers_to(branch) for branch in beside))
+
+
+def _refuse_cycles(graph: dict[str, set[str]]) -> None:
+    left = dict(graph)
+    while left:  # take away what refers to nothing that is left, until nothing is left
+        free = [name for name, others in left.items() if not others & left.keys()]
+        if not free:
+            raise ContractError(f"the definition {min(left)!r} refers to itself")
+        for name in free:
+            del left[name]
 
 
 def _assertions(schema: Schema) -> Schema:
