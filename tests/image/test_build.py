@@ -37,7 +37,7 @@ from serinus.errors import BaseError, BuildError, ContractError, LockError, Proj
 from serinus.events import Finished, Noted
 from serinus.image import SBOM_TYPE, layers
 from serinus.image.build import build
-from serinus.image.contracts import find_interpreter
+from serinus.image.contracts import Python, find_interpreter, own_python
 from serinus.project import ContractFiles, Image, Model, Project, Service
 from serinus.serving import Settings
 
@@ -442,7 +442,10 @@ def test_two_builds_at_once_do_not_harm_each_other(tmp_path: Path) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(set(outcomes)) == 1, outcomes
+    for outcome in outcomes:
+        if isinstance(outcome, BaseException):
+            raise outcome
+    assert len(set(outcomes)) == 1
     assert layout_of(made).resolve("sentiment:latest").digest == outcomes[0].digest
     untouched(made, layout_of(made).tags())
 
@@ -550,7 +553,7 @@ def test_a_typed_function_is_imported_with_the_locked_packages_and_nothing_else(
         bench.build(made, run_uv=_types_uv)
 
 
-def _must_not_be_asked(python: str) -> str:
+def _must_not_be_asked(python: str) -> Python:
     raise AssertionError(f"Python {python} was asked for")
 
 
@@ -574,6 +577,11 @@ def test_an_app_that_says_nothing_about_itself_has_no_contract_and_that_is_told(
 def test_a_python_that_is_not_here_is_named() -> None:
     with pytest.raises(BuildError, match=r"Python 3\.99"):
         find_interpreter("3.99")
+
+
+def test_our_own_python_stands_in_for_an_older_one_that_is_not_here() -> None:
+    assert find_interpreter("3.0") == own_python()
+    assert find_interpreter(own_python().version) == own_python()
 
 
 def test_a_full_disk_while_packing_leaves_nothing(tmp_path: Path, bench: Bench) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from serinus.contract import Contract
 from serinus.errors import BuildError
@@ -97,10 +97,7 @@ def build(
         What was built.
 
     Raises:
-        BuildError: something cannot be built; LockError, BaseError and SecretFound among them.
-        ContractError: the contract cannot be had, or an example breaks it.
-        ProjectError: the project does not say what is needed.
-        RegistryError: the layout cannot be written to, or the base not be fetched.
+        BuildError, LockError, BaseError, SecretFound, ContractError, ProjectError, RegistryError.
     """
     wanted = tuple(_platform(text) for text in platforms or project.image.platforms)
     order = _Order(project, cache or cache_folder(), locked, upgrade, observer, run_uv, interpreter)
@@ -125,8 +122,18 @@ def build(
             for below, installed in zip(bases, packages, strict=True)
         ]
         for image in images:
-            attach_sbom(parts, shop.layout, image, lock, tree(image.base.platform))
+            attach_sbom(
+                parts, shop.layout, image, lock, tree(Target(image.base.platform, project.image.python))
+            )
         return name_images(shop.layout, images, parts.facts, f"{project.service.name}:{tag}")
+
+
+class Target(NamedTuple):
+    """What dependencies are installed for."""
+
+    platform: Platform
+    python: str
+    """Minor version of Python, ``3.11``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,12 +158,12 @@ class _Order:
             locks.save(path, locks.resolve(locks.inputs(self.project), bases, self.project.root, self.run_uv))
         return locks.ensure(self.project, locked=self.locked, observer=self.observer, run=self.run_uv)
 
-    def tree(self, lock: locks.Lock, inputs: locks.Inputs, platform: Platform) -> Path:
-        """The installed dependencies of a platform."""
+    def tree(self, lock: locks.Lock, inputs: locks.Inputs, target: Target) -> Path:
+        """The installed dependencies for a platform and a Python."""
         return install.tree(
             lock,
-            platform,
-            self.project.image.python,
+            target.platform,
+            target.python,
             cache=self.cache,
             folder=self.project.root,
             index=inputs.index,
@@ -165,24 +172,27 @@ class _Order:
         )
 
     def dependencies(
-        self, shop: Workshop, lock: locks.Lock, tree: Once[Platform, Path], platform: Platform
+        self, shop: Workshop, lock: locks.Lock, tree: Once[Target, Path], platform: Platform
     ) -> Layer:
         """The layer of the installed dependencies."""
-        key = install.key(lock, platform, self.project.image.python)
-        return shop.dependencies(key, tree(platform), f"{LIBRARY}/".lstrip("/"))
+        target = Target(platform, self.project.image.python)
+        return shop.dependencies(install.key(lock, *target), tree(target), f"{LIBRARY}/".lstrip("/"))
 
     def contract(
         self,
         shop: Workshop,
         lock: locks.Lock,
-        tree: Once[Platform, Path],
+        tree: Once[Target, Path],
         code: Gathered,
         model: ModelPlace | None,
     ) -> Contract | None:
         """The contract; what importing the service told is remembered as long as nothing of it changes."""
 
         def importing() -> contracts.Importing:
-            return contracts.Importing(tree(contracts.here()), self.cache, self.interpreter)
+            here = contracts.here()
+            return contracts.Importing(
+                lambda python: tree(Target(here, python)), self.cache, self.interpreter
+            )
 
         def find() -> Contract | None:
             return contracts.contract_of(

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from serinus import __version__
 from serinus.contract import Contract
@@ -36,8 +36,17 @@ EXAMPLES = "examples.jsonl"
 TIMEOUT = 300.0
 """Seconds that importing a service may take."""
 
-Interpreter = Callable[[str], str]
-"""Minor version of Python (``3.11``) -> path of an interpreter of this machine.
+
+class Python(NamedTuple):
+    """A Python of this machine."""
+
+    program: str
+    version: str
+    """Its minor version, ``3.11``."""
+
+
+Interpreter = Callable[[str], Python]
+"""Minor version that is wanted (``3.11``) -> a Python of this machine that can stand in for it.
 
 Raises:
     BuildError: there is none.
@@ -48,8 +57,8 @@ Raises:
 class Importing:
     """What importing a service needs."""
 
-    tree: Path
-    """The locked dependencies, installed for this machine."""
+    tree: Callable[[str], Path]
+    """Minor version of Python -> the locked dependencies, installed for it and this machine."""
     cache: Path
     """The user's cache folder."""
     interpreter: Interpreter
@@ -211,8 +220,8 @@ def _inferred(found: Mapping[str, Any], route: str) -> Contract | None:
 def infer(project: Project, importing: Importing) -> Mapping[str, Any]:
     """What the service's module says of itself: the document of ``python -m serinus.contract.infer``.
 
-    The interpreter is one of this machine with the image's minor version, and sees the locked dependencies,
-    the serving part of Serinus and the project: not what else is installed here.
+    The interpreter is one of this machine, and sees the locked dependencies, the serving part of Serinus and
+    the project: not what else is installed here.
 
     Raises:
         ContractError: the module cannot be imported, or says nothing that can be used.
@@ -221,11 +230,13 @@ def infer(project: Project, importing: Importing) -> Mapping[str, Any]:
     entrypoint = project.service.entrypoint
     bytecode = importing.cache / "bytecode"
     _forget_bytecode(bytecode, project.root)
-    command = [importing.interpreter(project.image.python), "-S", "-s", "-m", "serinus.contract.infer"]
+    python = importing.interpreter(project.image.python)
+    path = f"{runtime_copy(importing.cache)}:{importing.tree(python.version)}"
+    command = [python.program, "-S", "-s", "-m", "serinus.contract.infer"]
     with subprocess.Popen(
         [*command, f"{entrypoint}", "--lazy"],
         cwd=project.root,
-        env=environment(os.environ, f"{runtime_copy(importing.cache)}:{importing.tree}", bytecode),
+        env=environment(os.environ, path, bytecode),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -317,14 +328,22 @@ def here() -> Platform:
     return Platform("linux", {"x86_64": "amd64", "aarch64": "arm64"}.get(machine, machine))
 
 
-def find_interpreter(python: str) -> str:
-    """An interpreter of this machine with the minor version: this one if it fits, else one that uv finds.
+def own_python() -> Python:
+    """The Python that runs us."""
+    return Python(sys.executable, f"{sys.version_info.major}.{sys.version_info.minor}")
+
+
+def find_interpreter(python: str) -> Python:
+    """A Python of that minor version: our own, or one that uv finds here; else our own if it is newer.
+
+    A newer one is good enough to read types: the lock holds for it too.
 
     Raises:
-        BuildError: there is none.
+        BuildError: there is none, and our own is older.
     """
-    if f"{sys.version_info.major}.{sys.version_info.minor}" == python:
-        return sys.executable
+    own = own_python()
+    if own.version == python:
+        return own
     import uv
 
     done = subprocess.run(
@@ -334,9 +353,15 @@ def find_interpreter(python: str) -> str:
         check=False,
         stdin=subprocess.DEVNULL,
     )
-    if done.returncode:
+    if done.returncode == 0:
+        return Python(done.stdout.strip(), python)
+    if _numbers(own.version) < _numbers(python):
         raise BuildError(
             f"the service must be imported by Python {python} to learn its contract, and there is none here",
             f"Install it (`uv python install {python}`), or name the contract's files under [contract].",
         )
-    return done.stdout.strip()
+    return own
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(map(int, version.split(".")))

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import platform
-import sys
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,12 +15,10 @@ from serinus.image import LABEL_CONTRACT, contracts, install, lock
 from serinus.image.build import layout_of
 from serinus.image.sources import find_model
 from serinus.project import Project
-from serinus.registry import INDEXES, Descriptor, Platform, Source
+from serinus.registry import INDEXES, Descriptor, Source
 from serinus.registry.content import parse_descriptor
 from serinus.registry.layout import Layout
 from serinus.registry.places import Connect, connect, opened, place
-
-_MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 def packages(project: Project, observer: Observer = ignore) -> Path:
@@ -32,8 +28,7 @@ def packages(project: Project, observer: Observer = ignore) -> Path:
         LockError: they cannot be locked or installed.
     """
     locked, inputs = lock.ensure(project, observer=observer)
-    here = Platform("linux", _MACHINES.get(platform.machine(), platform.machine()))
-    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    here, python = contracts.here(), contracts.own_python().version
     return install.tree(locked, here, python, folder=project.root, index=inputs.index, observer=observer)
 
 
@@ -46,7 +41,8 @@ def of_project(project: Project, observer: Observer = ignore) -> Contract | None
     model = find_model(project)
 
     def importing() -> contracts.Importing:
-        return contracts.Importing(packages(project, observer), cache_folder(), lambda _: sys.executable)
+        own = contracts.own_python()
+        return contracts.Importing(lambda _: packages(project, observer), cache_folder(), lambda _: own)
 
     return contracts.contract_of(project, model.source if model else None, importing, observer)
 
