@@ -36,7 +36,8 @@ class Sentiment:
 
 def setup() -> Model:
     """Called once, before the first request; what it returns is passed to `predict` as `model`."""
-    return Model(glad=frozenset({"good", "great", "love", "robust"}), sad=frozenset({"bad", "poor", "hate", "slow"}))
+    glad, sad = {"good", "great", "love", "robust"}, {"bad", "poor", "hate", "slow"}
+    return Model(frozenset(glad), frozenset(sad))
 
 
 @serinus.batched(max_size=32)

@@ -18,7 +18,7 @@ from serinus.errors import ServiceError
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the server must know, as it stands in ``service.json`` in the image. Times are seconds, sizes bytes."""
+    """What the server must know: ``service.json`` in the image. Times are seconds, sizes bytes."""
 
     name: str
     entrypoint: str | None = None
