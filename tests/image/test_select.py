@@ -129,6 +129,7 @@ def test_defaults_keep_out_what_no_service_needs(tmp_path: Path) -> None:
         *(
             "x.egg-info/PKG-INFO",
             ".DS_Store",
+            ".serinus.lock.abc",
             "tests/test_a.py",
             "Dockerfile",
             "serinus.toml",

@@ -83,7 +83,7 @@ def write(
             referrers=True, observer=observer,
         )  # fmt: skip
         return
-    temporary = output.path.with_name(f".{output.path.name}.{os.getpid()}")
+    temporary = output.path.with_name(f".{output.path.name}.{os.urandom(6).hex()}")
     try:
         with temporary.open("xb") as file, step(f"write {output.path.name}", observer) as told:
             if output.kind == "docker-archive":

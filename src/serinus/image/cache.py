@@ -178,7 +178,7 @@ class Store:
         """
         blob = self._blob(layer.descriptor.digest)
         blob.parent.mkdir(parents=True, exist_ok=True)
-        temporary = blob.with_name(f".{blob.name}.{os.getpid()}")
+        temporary = blob.with_name(f".{blob.name}.{os.urandom(6).hex()}")
         source = layout.path(layer.descriptor.digest)
         try:
             try:

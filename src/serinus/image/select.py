@@ -49,7 +49,7 @@ DEFAULTS = (
     ".github/", ".gitlab-ci.yml", ".gitignore", ".gitattributes", ".gitmodules", ".pre-commit-config.yaml",
     ".idea/", ".vscode/",
     "/Dockerfile*", "/.dockerignore", "/Makefile",
-    "/serinus.toml", "/serinus.lock", "/.serinusignore",
+    "/serinus.toml", "/serinus.lock", "/.serinusignore", "/.serinus.*",
 )  # fmt: skip
 """Left out of the code, unless the project takes one back with ``!``."""
 
