@@ -203,6 +203,8 @@ def test_what_callers_cannot_tell_is_no_change() -> None:
             {"$defs": {"a": obj(x=INT)}, "$ref": "#/$defs/a", "unevaluatedProperties": False},
             {"$defs": {"a": obj(y=INT)}, "$ref": "#/$defs/a", "unevaluatedProperties": False},
         ),
+        (STR, {"if": {}, "then": False}),
+        (arr(INT), arr(INT, contains={})),
         ({"if": INT, "then": {"minimum": 3}}, {"if": INT, "then": {"minimum": 4}}),
         (arr(INT, contains={"minimum": 3}), arr(INT, contains={"minimum": 4})),
         (INT, {"oneOf": [{"minimum": 0}, {"multipleOf": 2}]}),

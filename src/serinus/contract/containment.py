@@ -161,7 +161,7 @@ class _Question:
     def _opaque(self, parts: Parts, types: frozenset[str], target: Schema, path: Path) -> Iterator[Problem]:
         for keywords in _OPAQUE:
             first = keywords[0]
-            if first not in target or target[first] is True or target[first] == {}:
+            if first not in target or _says_nothing(first, target):
                 continue
             wanted = {k: target[k] for k in keywords if k in target}
             same = [
@@ -350,6 +350,13 @@ _APPLIES = {
     "unevaluatedProperties": frozenset({"object"}),
     "dependentSchemas": frozenset({"object"}),
 }
+
+
+def _says_nothing(keyword: str, schema: Schema) -> bool:
+    """Whether an opaque keyword allows everything, as ``contains: {}`` does not: it wants an item."""
+    if keyword == "if":
+        return "then" not in schema and "else" not in schema
+    return keyword in (*UNEVALUATED, "dependentSchemas") and schema[keyword] in (True, {})
 
 
 def _disjoint(one: Document, mine: Parts, other: Document, theirs: Parts, depth: int = 0) -> bool:
