@@ -27,7 +27,7 @@ _MISMATCHES = ("type", "const", "enum", "falseSchema", "not")
 """Faults by which a value is not meant for an alternative at all, rather than wrong within it."""
 
 
-class Malformed(ContractError):  # noqa: N818 - reads as what it says, like the tree it hangs in
+class Malformed(ContractError):
     """A body that is not JSON; the message names the position (a caller's fault: 400).
 
     Args:
@@ -40,7 +40,7 @@ class Malformed(ContractError):  # noqa: N818 - reads as what it says, like the 
         self.position = position
 
 
-class BrokenContract(ContractError):  # noqa: N818
+class BrokenContract(ContractError):
     """A document that breaks the contract, with each fault (of a request: 422; of a response: 500)."""
 
     def __init__(self, violations: Sequence[Violation]) -> None:
