@@ -117,14 +117,10 @@ def build(
         served, _ = shop.layers("runtime", gather_runtime())
         model_layers, contents = modelled.result()
         parts = Parts(project, promised.result(), code, model, contents, told or {})
-        images = [
-            compose(shop, parts, below, (installed.result(), *served, *model_layers))
-            for below, installed in zip(bases, packages, strict=True)
-        ]
-        for image in images:
-            attach_sbom(
-                parts, shop.layout, image, lock, tree(Target(image.base.platform, project.image.python))
-            )
+        below = [(each.result(), *served, *model_layers) for each in packages]
+        images = [compose(shop, parts, *each) for each in zip(bases, below, strict=True)]
+        for image, each in zip(images, wanted, strict=True):
+            attach_sbom(parts, shop.layout, image, lock, tree(Target(each, project.image.python)))
         return name_images(shop.layout, images, parts.facts, f"{project.service.name}:{tag}")
 
 
