@@ -106,7 +106,8 @@ def _objects(schema: Schema, root: Schema, depth: int) -> st.SearchStrategy[dict
     if schema.get("additionalProperties") is False:
         return stated
     name_schema = schema.get("propertyNames", {})
-    names = _like({"type": "string", **name_schema}, root, depth + 1) | st.sampled_from(["a", "b", "ab"])
+    names = _strings(name_schema) if "enum" not in name_schema else st.sampled_from(name_schema["enum"])
+    names |= st.sampled_from(["a", "b", "ab"])
     further = st.dictionaries(
         names, _like(schema.get("additionalProperties", True), root, depth + 1), max_size=2
     )
