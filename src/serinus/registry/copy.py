@@ -42,7 +42,7 @@ class Piece:
     parts: Parts
 
 
-class _Cancelled(Exception):  # noqa: N818 - not an error: another transfer has failed, and this one stops
+class _Cancelled(Exception):
     pass
 
 
