@@ -43,7 +43,7 @@ class Bench:
     def side_by_side(
         self,
         name: str,
-        change: Callable[[int], None],
+        change: Callable[[], None],
         serinus: Serinus,
         forget: Callable[[], None] = lambda: None,
         options: Sequence[str] = (),
@@ -55,7 +55,7 @@ class Bench:
         ours: list[float] = []
         theirs: dict[str, list[float]] = {docker.name: [] for docker in self.dockers}
         for turn in range(self.runs):
-            change(turn)
+            change()
             forget()
             ours.append(timed(serinus.build))
             for docker in self.dockers:
@@ -68,11 +68,11 @@ class Bench:
 
     def code(self) -> Change:
         """A line of code is changed."""
-        return self.side_by_side(CODE, lambda turn: self.project.change_code(100 + turn), self.serinus)
+        return self.side_by_side(CODE, self.project.change_code, self.serinus)
 
     def model(self) -> Change:
         """All weights are changed."""
-        return self.side_by_side(MODEL, lambda turn: self.project.change_model(100 + turn), self.serinus)
+        return self.side_by_side(MODEL, self.project.change_model, self.serinus)
 
     def first(self) -> Change:
         """A first build: the base is there, dependencies come from the same folder of wheels for all."""
@@ -92,7 +92,7 @@ class Bench:
             "UV_FIND_LINKS": str(self.wheels),
         }
         fresh = Serinus(self.project, env)
-        return self.side_by_side(FIRST, lambda turn: None, fresh, forget, ["--no-cache"])
+        return self.side_by_side(FIRST, lambda: None, fresh, forget, ["--no-cache"])
 
     def pushes(self) -> dict[str, dict[str, int]]:
         """Bytes to a registry: the whole image, and after a change of code."""
@@ -101,8 +101,8 @@ class Bench:
         sent: dict[str, dict[str, int]] = {name: {} for name in pushers}
         with registry(self.work) as port:
             meter = Meter(port)
-            for number, what in enumerate(("for the whole image", "after a change of code")):
-                self.project.change_code(1000 + number)
+            for what in ("for the whole image", "after a change of code"):
+                self.project.change_code()
                 self.serinus.build()
                 docker.build()
                 for name, push in pushers.items():

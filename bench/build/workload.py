@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import shutil
 import sys
 from dataclasses import dataclass
@@ -55,17 +56,18 @@ class Project:
         self.root.mkdir(parents=True, exist_ok=True)
         (self.root / "serinus.toml").write_text(_PROJECT)
         (self.root / "requirements.txt").write_text("\n".join(REQUIREMENTS) + "\n")
-        self.change_code(1)
-        self.change_model(1)
+        self.change_code()
+        self.change_model()
 
-    def change_code(self, factor: int) -> None:
-        """Change a line of the service."""
+    def change_code(self) -> None:
+        """Change a line of the service to what it never was: no cache of an earlier run may know it."""
+        factor = secrets.randbits(60)
         for folder in self._there("code"):
             (folder / "service.py").write_text(_SERVICE.format(factor=factor))
 
-    def change_model(self, seed: int) -> None:
-        """Other random weights: half of their bits are new."""
-        random = np.random.default_rng(seed)
+    def change_model(self) -> None:
+        """Other random weights."""
+        random = np.random.default_rng()
         weights = random.random(MODEL_BYTES // 4, dtype=np.float32)
         for folder in self._there("model"):
             weights.tofile(folder / "weights.bin")
