@@ -107,12 +107,13 @@ def test_apps_say_what_they_are(tmp_path: Path, options: list[str]) -> None:
     (tmp_path / "first.py").write_text(FLASK)
     (tmp_path / "second.py").write_text(FASTAPI)
     (tmp_path / "third.py").write_text(BROKEN_OPENAPI)
-    assert ask(tmp_path, "first:app", *options)[:2] == (0, {"app": "wsgi", "openapi": None})
+    assert ask(tmp_path, "first:app", *options)[:2] == (0, {"app": "wsgi", "executed": [], "openapi": None})
     code, document, _ = ask(tmp_path, "second:app", *options)
     assert (code, document["app"]) == (0, "asgi")
     assert "/predict" in document["openapi"]["paths"]
     code, document, stderr = ask(tmp_path, "third:app", *options)
-    assert (code, document) == (0, {"app": "asgi", "openapi": None})
+    ran = ["third.py:App", "third.py:App.openapi"]
+    assert (code, document) == (0, {"app": "asgi", "executed": ran, "openapi": None})
     assert "KeyError" in stderr
 
 

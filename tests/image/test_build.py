@@ -553,6 +553,26 @@ def test_a_typed_function_is_imported_with_the_locked_packages_and_nothing_else(
         bench.build(made, run_uv=_types_uv)
 
 
+def test_a_change_inside_a_function_does_not_import_the_service_again(
+    tmp_path: Path, types_cache: Path
+) -> None:
+    bench = Bench(types_cache)
+    made = project(tmp_path / "p", {"service.py": TYPED}, contract=ContractFiles())
+    bench.build(made, run_uv=_types_uv)
+    write(made.root, {"service.py": TYPED.replace("return Sentiment(True)", "return Sentiment(not texts)")})
+    changed = bench.build(made, run_uv=_types_uv, interpreter=_must_not_be_asked)
+    assert b"not texts" in files_of(made, changed)["srv/service.py"]
+    # The digest is that of a build which remembers nothing.
+    (made.root / ".serinus/cache/contract.json").unlink()
+    assert bench.build(made, run_uv=_types_uv).descriptor == changed.descriptor
+    write(made.root, {"service.py": TYPED.replace("texts: list[str]", "texts: list[int]")})
+    with pytest.raises(AssertionError, match="was asked for"):
+        bench.build(made, run_uv=_types_uv, interpreter=_must_not_be_asked)
+    write(made.root, {"service.py": TYPED, "other.py": ""})
+    with pytest.raises(AssertionError, match="was asked for"):
+        bench.build(made, run_uv=_types_uv, interpreter=_must_not_be_asked)
+
+
 def _must_not_be_asked(python: str) -> Python:
     raise AssertionError(f"Python {python} was asked for")
 

@@ -12,7 +12,8 @@ The rules, for ``def predict(...) -> Answer``:
 
 The program imports the module and prints one JSON document: ``{"contract": ...}`` for a typed function,
 ``{"app": "wsgi" | "asgi", "openapi": document or null}`` for an app, ``{"error": {"message", "todo"}}`` and
-exit code 1 otherwise. What the module itself prints goes to stderr.
+exit code 1 otherwise. ``"executed"`` lists the project's functions that ran meanwhile. What the module itself
+prints goes to stderr.
 
 pydantic is imported when a function is looked at, and not before: serving an app does without it.
 """
@@ -27,6 +28,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from serinus.contract.executed import executed
 from serinus.contract.kinds import Kind, is_async, kind_of
 from serinus.errors import ContractError, SerinusError
 
@@ -122,7 +124,9 @@ def _openapi(app: Any) -> Any:
 
 def _report(entrypoint: str) -> tuple[dict[str, Any], bool]:
     try:
-        return describe(entrypoint), True
+        with executed(os.getcwd()) as ran:  # noqa: PTH109
+            document = describe(entrypoint)
+        return {**document, "executed": sorted(ran)}, True
     except SerinusError as error:
         return {"error": {"message": error.message, "todo": error.todo}}, False
     except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a module does when it is imported

@@ -21,6 +21,7 @@ from serinus.files import cache_folder
 from serinus.image import LIBRARY, Base, Built, Layer, contracts, install
 from serinus.image import lock as locks
 from serinus.image.crew import Crew, Once
+from serinus.image.recall import recall
 from serinus.image.sources import (
     ModelPlace,
     find_model,
@@ -190,13 +191,12 @@ class _Order:
                 lambda python: tree(Target(here, python)), self.cache, self.interpreter
             )
 
-        def find() -> Contract | None:
+        def find() -> contracts.Found:
             return contracts.contract_of(
                 self.project, model.source if model else None, importing, self.observer
             )
 
-        key = contracts.key_of(self.project, lock, code)
-        return contracts.remembered(shop, key, find) if key else find()
+        return recall(shop, self.project, lock, code, find)
 
     def bases(
         self, lock: locks.Lock, wanted: Sequence[Platform], layout: Layout, resolve: ResolveBase | None

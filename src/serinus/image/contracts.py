@@ -18,16 +18,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from serinus import __version__
 from serinus.contract import Contract
 from serinus.errors import BuildError, ContractError, ProjectError
 from serinus.events import Noted, Observer, step
 from serinus.files import write_atomically
 from serinus.image import RUNTIME
-from serinus.image.cache import layer_key
-from serinus.image.lock import Lock, render_pins
 from serinus.image.runtime import runtime_files
-from serinus.image.stages import Gathered, Workshop
 from serinus.project import Project
 from serinus.registry import Platform
 
@@ -70,10 +66,19 @@ def needs_import(project: Project) -> bool:
     return project.service.entrypoint is not None and not (named.request or named.response or named.openapi)
 
 
+class Found(NamedTuple):
+    """What was found out about the contract."""
+
+    contract: Contract | None
+    """None for an app that says nothing about itself."""
+    executed: frozenset[str] = frozenset()
+    """``file:qualified.name`` of the project's functions that ran while its module was imported."""
+
+
 def contract_of(
     project: Project, model: Path | None, importing: Callable[[], Importing], observer: Observer
-) -> Contract | None:
-    """The contract of a project, with its examples; None for an app that says nothing about itself.
+) -> Found:
+    """The contract of a project, with its examples.
 
     Args:
         project: the project.
@@ -86,57 +91,16 @@ def contract_of(
         ProjectError: the project's file does not say what is needed.
     """
     with step("contract", observer):
-        contract = _without_examples(project, model, importing)
-    if contract is None:
+        found = _without_examples(project, model, importing)
+    if found.contract is None:
         observer(
             Noted(
                 f"{project.service.name} has no contract, so its answers are not checked: the app has no "
                 "OpenAPI description. `serinus contract write` draws one from examples."
             )
         )
-        return None
-    return with_examples(contract, examples_file(project))
-
-
-def key_of(project: Project, lock: Lock, code: Gathered) -> str | None:
-    """What the outcome of importing the service depends on; None where it is not imported."""
-    files = [item.path for item in code.items if item.link is None]
-    if not needs_import(project) or any(path not in code.known for path in files):
-        return None
-    examples = examples_file(project)
-    parts = (
-        __version__,
-        repr(project.service),
-        repr(project.contract),
-        project.image.python,
-        render_pins(lock.pins),
-        layer_key(code.items, code.known, compress=True),
-        examples.read_bytes().hex() if examples and examples.is_file() else "",
-        _digest_of_runtime(),
-    )
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
-
-
-def remembered(shop: Workshop, key: str, find: Callable[[], Contract | None]) -> Contract | None:
-    """The contract that was found under this key before, or is found now and remembered."""
-    file = shop.state / "cache/contract.json"
-    match _note(file):
-        case {"key": str(known), "contract": None} if known == key:
-            return None
-        case {"key": str(known), "contract": str(text)} if known == key:
-            return Contract.from_json(text)
-    contract = find()
-    note = {"key": key, "contract": contract.to_json() if contract else None}
-    with shop.forgiving():
-        write_atomically(file, json.dumps(note).encode())
-    return contract
-
-
-def _note(file: Path) -> Any:
-    try:
-        return json.loads(file.read_bytes())
-    except (OSError, ValueError):
-        return None  # a note that is missing or damaged is the same as none
+        return found
+    return found._replace(contract=with_examples(found.contract, examples_file(project)))
 
 
 def examples_file(project: Project) -> Path | None:
@@ -167,9 +131,7 @@ def with_examples(contract: Contract, file: Path | None) -> Contract:
     return full
 
 
-def _without_examples(
-    project: Project, model: Path | None, importing: Callable[[], Importing]
-) -> Contract | None:
+def _without_examples(project: Project, model: Path | None, importing: Callable[[], Importing]) -> Found:
     named = project.contract
     if named.request or named.response:
         if not (named.request and named.response):
@@ -180,9 +142,9 @@ def _without_examples(
             )
         from serinus.contract.files import read_files
 
-        return read_files(project.root / named.request, project.root / named.response)
+        return Found(read_files(project.root / named.request, project.root / named.response))
     if named.openapi:
-        return _from_openapi_file(project.root / named.openapi, project.service.route)
+        return Found(_from_openapi_file(project.root / named.openapi, project.service.route))
     if project.service.entrypoint is None:
         if model is None:
             raise ProjectError(
@@ -191,8 +153,9 @@ def _without_examples(
             )
         from serinus.contract.onnx import from_onnx
 
-        return from_onnx(model)
-    return _inferred(infer(project, importing()), project.service.route)
+        return Found(from_onnx(model))
+    told = infer(project, importing())
+    return Found(_inferred(told, project.service.route), frozenset(told.get("executed", ())))
 
 
 def _from_openapi_file(file: Path, route: str) -> Contract:
@@ -306,7 +269,7 @@ def runtime_copy(cache: Path) -> Path:
 
     Where Serinus is installed, its folder lies among packages that the image may not have.
     """
-    place = cache / "runtime" / _digest_of_runtime()[:32]
+    place = cache / "runtime" / digest_of_runtime()[:32]
     marker = place / "complete"
     if not marker.exists():
         for path, file in runtime_files():
@@ -315,7 +278,8 @@ def runtime_copy(cache: Path) -> Path:
     return place
 
 
-def _digest_of_runtime() -> str:
+def digest_of_runtime() -> str:
+    """Hexadecimal SHA-256 over the serving part of Serinus."""
     digest = hashlib.sha256()
     for path, file in runtime_files():
         digest.update(path.encode() + b"\0" + hashlib.sha256(file.read_bytes()).digest())

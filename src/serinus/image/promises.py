@@ -44,7 +44,7 @@ def of_project(project: Project, observer: Observer = ignore) -> Contract | None
         own = contracts.own_python()
         return contracts.Importing(lambda _: packages(project, observer), cache_folder(), lambda _: own)
 
-    return contracts.contract_of(project, model.source if model else None, importing, observer)
+    return contracts.contract_of(project, model.source if model else None, importing, observer).contract
 
 
 def of_image(source: Source, image: Descriptor, name: str) -> Contract:
