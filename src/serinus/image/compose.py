@@ -109,7 +109,7 @@ def attach_sbom(parts: Parts, layout: Layout, image: Image, lock: Lock, tree: Pa
     """Write the configuration and the bill of materials, which refers to the manifest that comes after it."""
     subject = image.manifest.descriptor
     contains = sboms.Contains(image.base, _packages(lock, tree), _model_files(parts.contents))
-    bill = sboms.sbom(parts.project.service.name, __version__, subject.digest, contains)
+    bill = sboms.sbom(parts.project.service.name, __version__, contains)
     for document in (image.config, bill, manifests.NOTHING):
         if not layout.has(document.descriptor):
             with layout.new_blob() as blob:

@@ -1,8 +1,9 @@
 """What is in an image, as a CycloneDX bill of materials. Pure.
 
 Follows CycloneDX 1.6 (ECMA-424) in JSON and the package URL specification (types ``pypi``, ``deb``, ``oci``).
-The serial number is made from the image's digest (a name-based UUID, RFC 9562 version 5) and there is no time
-in it: the same image gives the same bytes.
+It names no image: it is attached to one as a referrer, so that images which differ in their code alone share
+it. The serial number is made from the content (a name-based UUID, RFC 9562 version 5) and there is no time in
+it: the same parts give the same bytes.
 """
 
 from __future__ import annotations
@@ -55,34 +56,26 @@ class Contains:
     model: tuple[ModelFile, ...]
 
 
-def sbom(name: str, version: str, image: str, contains: Contains) -> Document:
+def sbom(name: str, version: str, contains: Contains) -> Document:
     """The bill of materials of an image.
 
     Args:
         name: of the service.
         version: of Serinus, the tool that made it.
-        image: ``sha256:`` digest of the manifest.
         contains: what is in it.
     """
-    root = f"pkg:oci/{name}@{_quoted(image)}"
+    root = f"image:{name}"
     components = [
         *(_python(package) for package in sorted(contains.packages, key=lambda p: (p.name, p.version))),
         *(_debian(package, contains.base.reference) for package in sorted(contains.base.packages)),
         *(_model(file) for file in sorted(contains.model, key=lambda f: f.path)),
     ]
-    value = {
+    value: dict[str, Any] = {
         "bomFormat": "CycloneDX",
         "specVersion": "1.6",
-        "serialNumber": f"urn:uuid:{uuid5(_NAMESPACE, image)}",
         "version": 1,
         "metadata": {
-            "component": {
-                "type": "container",
-                "bom-ref": root,
-                "name": name,
-                "version": image,
-                "purl": root,
-            },
+            "component": {"type": "container", "bom-ref": root, "name": name},
             "tools": {"components": [{"type": "application", "name": "serinus", "version": version}]},
             "properties": [
                 {"name": "serinus:base:name", "value": contains.base.reference},
@@ -92,7 +85,8 @@ def sbom(name: str, version: str, image: str, contains: Contains) -> Document:
         "components": components,
         "dependencies": [_depends(root, components)],
     }
-    return document(SBOM_TYPE, value)
+    content = document(SBOM_TYPE, value).descriptor.digest
+    return document(SBOM_TYPE, value | {"serialNumber": f"urn:uuid:{uuid5(_NAMESPACE, content)}"})
 
 
 def normalised(name: str) -> str:
