@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 
 import idle
-from report import CODE, FIRST, MODEL, Change, Figures
+from report import CODE, FIRST, MODEL, STATEMENT, Change, Figures
 from tools import CannotMeasureError, Sample, builders, machine, timed
 from wire import Meter, registry
 from workload import Docker, Project, Serinus, fetch_wheels, make_docker_base
@@ -69,6 +69,10 @@ class Bench:
     def code(self) -> Change:
         """A line of code is changed."""
         return self.side_by_side(CODE, self.project.change_code, self.serinus)
+
+    def statement(self) -> Change:
+        """A statement of the service's module is changed, so that it must be imported."""
+        return self.side_by_side(STATEMENT, self.project.change_statement, self.serinus)
 
     def model(self) -> Change:
         """All weights are changed."""
@@ -151,7 +155,7 @@ def prepare(work: Path, runs: int) -> Bench:
 
 def measure(bench: Bench) -> Figures:
     """All figures; the first builds last, since they drop the caches."""
-    builds = {CODE: bench.code(), MODEL: bench.model()}
+    builds = {CODE: bench.code(), STATEMENT: bench.statement(), MODEL: bench.model()}
     limit = physical_limit(bench.project.root / "weights.bin", bench.work, bench.runs)
     pushed = bench.pushes()
     resting = idle.memory(bench.project.root, bench.serinus.env)

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from tools import Sample
 
-CODE, MODEL, FIRST = "code change", "model change", "first build, no dependencies cached"
+CODE, STATEMENT = "code change inside a function", "code change outside of functions"
+MODEL, FIRST = "model change", "first build, no dependencies cached"
 CLAIMS = {CODE: 20.0, MODEL: 5.0, FIRST: 1.0}
-"""How many times faster than `docker build` it must be, at least."""
+"""How many times faster than plain `docker build` it must be, at least; of the others nothing is claimed."""
 LIMIT = 2.0
 """A model change may take so many times what reading, hashing and writing the model takes."""
 
@@ -50,7 +51,9 @@ class Figures:
     @property
     def holds(self) -> bool:
         """Whether every claim holds."""
-        return self.over_limit <= LIMIT and all(c.ratio >= CLAIMS[name] for name, c in self.builds.items())
+        return self.over_limit <= LIMIT and all(
+            c.ratio >= CLAIMS.get(name, 0) for name, c in self.builds.items()
+        )
 
     def to_json(self) -> dict[str, object]:
         return {
@@ -62,7 +65,7 @@ class Figures:
                     "serinus": change.serinus.to_json(),
                     "docker": {builder: sample.to_json() for builder, sample in change.docker.items()},
                     "ratios": change.ratios,
-                    "claimed": CLAIMS[name],
+                    "claimed": CLAIMS.get(name),
                 }
                 for name, change in self.builds.items()
             },
@@ -80,8 +83,9 @@ class Figures:
             lines += [f"{name}", f"  {'serinus build':28}{change.serinus!s:>26}"]
             for builder, sample in change.docker.items():
                 lines.append(f"  {builder:28}{sample!s:>26}{change.ratios[builder]:8.1f} times as long")
-            missed = "" if change.ratio >= CLAIMS[name] else ": MISSED"
-            lines.append(f"  claimed: {CLAIMS[name]:g} times against plain `docker build`{missed}")
+            if claim := CLAIMS.get(name):
+                missed = "" if change.ratio >= claim else ": MISSED"
+                lines.append(f"  claimed: {claim:g} times against plain `docker build`{missed}")
         missed = "" if self.over_limit <= LIMIT else "  MISSED"
         lines += [
             f"read, hash and write the model once: {self.limit}",

@@ -25,7 +25,7 @@ from pathlib import Path
 
 import numpy as np
 
-FACTOR = {factor}
+SCALE = {scale}
 
 
 def setup() -> np.ndarray:
@@ -33,7 +33,7 @@ def setup() -> np.ndarray:
 
 
 def predict(x: float, *, model: np.ndarray) -> float:
-    return float(model[0]) * 0 + x * FACTOR
+    return float(model[0]) * 0 + x * SCALE + {offset}
 '''
 _PROJECT = f"""\
 [service]
@@ -60,10 +60,16 @@ class Project:
         self.change_model()
 
     def change_code(self) -> None:
-        """Change a line of the service to what it never was: no cache of an earlier run may know it."""
-        factor = secrets.randbits(60)
+        """Change a line inside a function to what it never was: no cache of an earlier run may know it."""
+        self._write_service(1, secrets.randbits(60))
+
+    def change_statement(self) -> None:
+        """Change a statement of the module likewise: its contract must be found out again."""
+        self._write_service(secrets.randbits(60), 0)
+
+    def _write_service(self, scale: int, offset: int) -> None:
         for folder in self._there("code"):
-            (folder / "service.py").write_text(_SERVICE.format(factor=factor))
+            (folder / "service.py").write_text(_SERVICE.format(scale=scale, offset=offset))
 
     def change_model(self) -> None:
         """Other random weights."""

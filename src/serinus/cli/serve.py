@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import socket
 import threading
@@ -50,6 +51,7 @@ def serve(
     folder: str,
 ) -> int:
     """Run the service here: from source, or a built image in the sandbox, Docker or Podman."""
+    gc.enable()  # this command lasts
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

@@ -84,6 +84,13 @@ class Contract:
 
         return parse(text)
 
+    @classmethod
+    def trusted(cls, text: str | bytes) -> Contract:
+        """Read what :meth:`to_json` wrote and nobody has touched since: nothing is checked."""
+        document = json.loads(text)
+        examples = (Example(e["request"], e.get("response", UNKNOWN)) for e in document["examples"])
+        return cls(document["request"], document["response"], tuple(examples))
+
     @property
     def digest(self) -> str:
         """``sha256:...`` of the canonical text without the examples: what callers rely on."""

@@ -34,19 +34,15 @@ class _Kind:
     name: str
     markers: tuple[bytes, ...]
     """One of these stands in every match: a search for them costs a hundredth of the expression's."""
-    expression: re.Pattern[bytes]
-    files: re.Pattern[str] | None = None
-    """Names of the files it applies to; None is all."""
+    expression: bytes
+    """Compiled (and kept by :mod:`re`) when a marker is found: most builds never need it."""
+    files: str = ""
+    """Matches the names of the files it applies to; empty is all."""
 
 
 def _kind(name: str, markers: str, expression: bytes, files: str = "") -> _Kind:
-    flags = re.MULTILINE
-    return _Kind(
-        name,
-        tuple(marker.encode() for marker in markers.split("|")) if markers else (),
-        re.compile(expression, flags),
-        re.compile(files, re.IGNORECASE) if files else None,
-    )
+    split = tuple(marker.encode() for marker in markers.split("|")) if markers else ()
+    return _Kind(name, split, expression, files)
 
 
 # A line break in a file, or as `\n` inside a JSON or Python string.
@@ -132,11 +128,11 @@ def scan(path: str, content: bytes) -> tuple[Finding, ...]:
     name = path.rpartition("/")[2]
     found: set[tuple[int, str]] = set()
     for kind in _KINDS:
-        if kind.files is not None and not kind.files.search(name):
-            continue
         if kind.markers and not any(marker in content for marker in kind.markers):
             continue
-        for match in kind.expression.finditer(content):
+        if kind.files and not re.search(kind.files, name, re.IGNORECASE):
+            continue
+        for match in re.finditer(kind.expression, content, re.MULTILINE):
             found.add((content.count(b"\n", 0, match.start()) + 1, kind.name))
     return tuple(Finding(path, line, kind) for line, kind in sorted(found))
 

@@ -20,6 +20,7 @@ import re
 import stat
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 from serinus.errors import BuildError
@@ -56,7 +57,7 @@ DEFAULTS = (
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One pattern, ready to be asked."""
+    """Patterns that follow each other and say the same, ready to be asked."""
 
     expression: re.Pattern[str]
     """Matches a whole path relative to the project, parts joined by ``/``."""
@@ -85,7 +86,11 @@ def rules(patterns: Iterable[str]) -> tuple[Rule, ...]:
     Args:
         patterns: lines in gitignore syntax, without their ends of line.
     """
-    return tuple(rule for line in patterns if (rule := _rule(line)) is not None)
+    bodies = (body for line in patterns if (body := _body(line)) is not None)
+    return tuple(
+        Rule(re.compile("|".join(body for _, _, body in alike), re.DOTALL), negated, folders_only)
+        for (negated, folders_only), alike in groupby(bodies, lambda body: body[:2])
+    )
 
 
 def ignored(path: str, is_folder: bool, decided: Sequence[Rule]) -> bool:
@@ -216,8 +221,11 @@ def _unreadable(path: str, reason: str | None) -> BuildError:
     )
 
 
-def _rule(line: str) -> Rule | None:
-    """One line of gitignore syntax; None for a comment, an empty line or a pattern that can match nothing."""
+def _body(line: str) -> tuple[bool, bool, str] | None:
+    """One line of gitignore syntax: whether it is negated, only for folders, and its regular expression.
+
+    None for a comment, an empty line or a pattern that can match nothing.
+    """
     text = _without_trailing_spaces(line.removesuffix("\r"))
     if not text or text.startswith("#"):
         return None
@@ -229,7 +237,7 @@ def _rule(line: str) -> Rule | None:
     body = _translate(text.removeprefix("/")) if text else None
     if body is None:
         return None
-    return Rule(re.compile(body if anchored else f"(?:.*/)?{body}", re.DOTALL), negated, folders_only)
+    return negated, folders_only, body if anchored else f"(?:.*/)?{body}"
 
 
 def _without_trailing_spaces(text: str) -> str:
