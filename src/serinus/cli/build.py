@@ -57,7 +57,10 @@ def build(
     dockerfile: Path | None,
     folder: str,
 ) -> None:
-    """Build the project into an OCI image in its layout, without a container engine."""
+    """Build the project into an OCI image.
+
+    The image goes into the layout in `.serinus/layout`; no container engine is asked.
+    """
     from serinus.image.build import build as build_image
     from serinus.image.build import layout_of
     from serinus.project import Project

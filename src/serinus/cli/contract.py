@@ -12,7 +12,7 @@ from serinus.cli.output import Output, here, json_option, project_option
 
 @click.group()
 def contract() -> None:
-    """What the service promises its callers: show it, write it, compare two."""
+    """What callers rely on: show, write, compare."""
 
 
 @contract.command()
@@ -20,7 +20,7 @@ def contract() -> None:
 @json_option
 @click.pass_obj
 def show(output: Output, what: str) -> None:
-    """Show the contract of a project, a contract file or an image."""
+    """Show the contract of a project, file or image."""
     from serinus.image.promises import contract_of
 
     document = json.loads(contract_of(what, observer=output.observer).to_json())
@@ -33,7 +33,10 @@ def show(output: Output, what: str) -> None:
 @json_option
 @click.pass_obj
 def write(output: Output, from_examples: bool, folder: str) -> None:
-    """Write the project's contract to request.json and response.json, and say so in the project file."""
+    """Write the project's contract to files.
+
+    They are request.json and response.json, and are named in the project file.
+    """
     from serinus.image.promises import write as write_contract
 
     written = write_contract(Path(folder), from_examples=from_examples, observer=output.observer)

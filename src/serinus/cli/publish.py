@@ -17,8 +17,9 @@ from serinus.cli.output import Output, json_option, project_option, table
 @json_option
 @click.pass_obj
 def publish(output: Output, references: tuple[str, ...], image: str | None, jobs: int, folder: str) -> None:
-    """Push the built image, with its SBOM, to one or more registries.
+    """Push the image to one or more registries.
 
+    Its SBOM goes along.
     Without REF it goes to `image.repository` of the project, as `latest`.
     """
     from serinus.image.build import layout_of
@@ -49,7 +50,10 @@ def publish(output: Output, references: tuple[str, ...], image: str | None, jobs
 @json_option
 @click.pass_obj
 def pull(output: Output, reference: str, to: Path, platform: str | None) -> None:
-    """Bring an image from a registry to an OCI layout, verified by digest."""
+    """Bring an image from a registry.
+
+    It goes to an OCI layout; every byte is verified by digest.
+    """
     from serinus.image.publish import pull as fetch
     from serinus.registry.layout import Layout
 

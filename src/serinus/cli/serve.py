@@ -50,7 +50,10 @@ def serve(
     timeout: float,
     folder: str,
 ) -> int:
-    """Run the service here: from source, or a built image in the sandbox, Docker or Podman."""
+    """Run the service here.
+
+    From source, or with --image a built image in the sandbox, Docker or Podman.
+    """
     gc.enable()  # this command lasts
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -18,7 +18,10 @@ from serinus.cli.output import Output, json_option, project_option, table
 @json_option
 @click.pass_obj
 def init(output: Output, model: Path | None, name: str | None, folder: str) -> None:
-    """Start a project: around MODEL (an ONNX file), or a small typed one."""
+    """Start a project around a model.
+
+    MODEL is an ONNX file, which is served as it is. Without it the project is a small typed function.
+    """
     from serinus.project.start import start
 
     written = start(Path(folder), model, name)
@@ -33,7 +36,7 @@ def init(output: Output, model: Path | None, name: str | None, folder: str) -> N
 @json_option
 @click.pass_obj
 def config(output: Output, list_: bool, folder: str) -> None:
-    """Show the project as Serinus reads it, or every key there is."""
+    """Show the project, or every key there is."""
     from serinus.project import Project
     from serinus.project.file import describe, keys
 

@@ -130,9 +130,28 @@ def _report(entrypoint: str) -> tuple[dict[str, Any], bool]:
     except SerinusError as error:
         return {"error": {"message": error.message, "todo": error.todo}}, False
     except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a module does when it is imported
-        traceback.print_exc()
+        _print_own_frames(error)
         message = f"importing {entrypoint.partition(':')[0]} failed: {type(error).__name__}: {error}"
-        return {"error": {"message": message, "todo": "Correct the module; the traceback is above."}}, False
+        todo = "Correct the module; the traceback is above."
+        if isinstance(error, ModuleNotFoundError):
+            todo = (
+                f"Add the package that has {error.name} to the project's requirements, or correct the import."
+            )
+        return {"error": {"message": message, "todo": todo}}, False
+
+
+def _print_own_frames(error: BaseException) -> None:
+    """The traceback without the frames of Python's import machinery and of this program."""
+    told = traceback.TracebackException.from_exception(error)
+    own = [
+        f for f in told.stack if not f.filename.startswith("<frozen importlib") and not _is_ours(f.filename)
+    ]
+    told.stack = traceback.StackSummary.from_list(own)
+    sys.stderr.write("".join(told.format()))
+
+
+def _is_ours(file: str) -> bool:
+    return file == __file__ or file == sys.modules["importlib"].__file__
 
 
 def main(arguments: Sequence[str]) -> int:

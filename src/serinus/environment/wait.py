@@ -67,7 +67,7 @@ def ready(
         code = running.wait(0)
         if code is not None:
             raise ServiceError(
-                f"the service ended with exit code {code} before it was ready:\n{_tail(running.logs())}",
+                f"the service ended with exit code {code} before it was ready\n{_tail(running.logs())}".rstrip(),
                 "Mend what its log names, and start it again.",
             )
         if clock() - begin >= timeout:
