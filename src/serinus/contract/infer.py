@@ -134,9 +134,8 @@ def _report(entrypoint: str) -> tuple[dict[str, Any], bool]:
         message = f"importing {entrypoint.partition(':')[0]} failed: {type(error).__name__}: {error}"
         todo = "Correct the module; the traceback is above."
         if isinstance(error, ModuleNotFoundError):
-            todo = (
-                f"Add the package that has {error.name} to the project's requirements, or correct the import."
-            )
+            missing = f"Add the package that has {error.name} to the project's requirements"
+            todo = f"{missing}, or correct the import; the traceback is above."
         return {"error": {"message": message, "todo": todo}}, False
 
 

@@ -66,8 +66,9 @@ def ready(
             return clock() - begin
         code = running.wait(0)
         if code is not None:
+            told = f"the service ended with exit code {code} before it was ready"
             raise ServiceError(
-                f"the service ended with exit code {code} before it was ready\n{_tail(running.logs())}".rstrip(),
+                f"{told}\n{_tail(running.logs())}".rstrip(),
                 "Mend what its log names, and start it again.",
             )
         if clock() - begin >= timeout:
