@@ -536,7 +536,7 @@ def test_a_typed_function_is_imported_with_the_locked_packages_and_nothing_else(
     made = project(
         tmp_path / "p", {"service.py": TYPED, "examples.jsonl": examples}, contract=ContractFiles()
     )
-    built = bench.build(made, run_uv=_types_uv)
+    built = bench.build(made, run_uv=_types_uv, interpreter=lambda _: own_python())
     contract = Contract.from_json(files_of(made, built)["opt/serinus/contract.json"])
     assert contract.response["properties"] == {"positive": {"title": "Positive", "type": "boolean"}}
     assert not list(made.root.rglob("__pycache__"))
@@ -545,12 +545,12 @@ def test_a_typed_function_is_imported_with_the_locked_packages_and_nothing_else(
     assert bench.build(made, run_uv=_types_uv, interpreter=_must_not_be_asked).descriptor == built.descriptor
     # The same size in the same second: no bytecode of the first may stand for the second.
     write(made.root, {"service.py": TYPED.replace("positive: bool", "negative: bool")})
-    changed = bench.build(made, run_uv=_types_uv)
+    changed = bench.build(made, run_uv=_types_uv, interpreter=lambda _: own_python())
     assert "negative" in Contract.from_json(files_of(made, changed)["opt/serinus/contract.json"]).to_json()
     # pytest is installed here, and not locked.
     write(made.root, {"service.py": "import pytest\n" + TYPED})
     with pytest.raises(ContractError, match=r"(?s)No module named 'pytest'.*Traceback"):
-        bench.build(made, run_uv=_types_uv)
+        bench.build(made, run_uv=_types_uv, interpreter=lambda _: own_python())
 
 
 def test_a_change_inside_a_function_does_not_import_the_service_again(
@@ -558,13 +558,16 @@ def test_a_change_inside_a_function_does_not_import_the_service_again(
 ) -> None:
     bench = Bench(types_cache)
     made = project(tmp_path / "p", {"service.py": TYPED}, contract=ContractFiles())
-    bench.build(made, run_uv=_types_uv)
+    bench.build(made, run_uv=_types_uv, interpreter=lambda _: own_python())
     write(made.root, {"service.py": TYPED.replace("return Sentiment(True)", "return Sentiment(not texts)")})
     changed = bench.build(made, run_uv=_types_uv, interpreter=_must_not_be_asked)
     assert b"not texts" in files_of(made, changed)["srv/service.py"]
     # The digest is that of a build which remembers nothing.
     (made.root / ".serinus/cache/contract.json").unlink()
-    assert bench.build(made, run_uv=_types_uv).descriptor == changed.descriptor
+    assert (
+        bench.build(made, run_uv=_types_uv, interpreter=lambda _: own_python()).descriptor
+        == changed.descriptor
+    )
     write(made.root, {"service.py": TYPED.replace("texts: list[str]", "texts: list[int]")})
     with pytest.raises(AssertionError, match="was asked for"):
         bench.build(made, run_uv=_types_uv, interpreter=_must_not_be_asked)
@@ -588,7 +591,7 @@ def test_an_app_that_says_nothing_about_itself_has_no_contract_and_that_is_told(
         service=Service(name="app", entrypoint="service:app"),
         contract=ContractFiles(),
     )
-    built = bench.build(made, run_uv=_types_uv)
+    built = bench.build(made, run_uv=_types_uv, interpreter=lambda _: own_python())
     assert "opt/serinus/contract.json" not in files_of(made, built)
     assert "dev.serinus.contract" not in config_of(made, built)["config"]["Labels"]
     assert any(isinstance(event, Noted) and "has no contract" in event.message for event in bench.events)

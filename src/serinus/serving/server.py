@@ -68,8 +68,11 @@ def claim(address: Address) -> Address:
     """
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     try:
-        with socket.create_server((address.host, address.port), family=family) as listener:
-            return Address(address.host, listener.getsockname()[1])
+        # Bound, but not listening: a caller who comes too early is refused, and not accepted and then cut off.
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((address.host, address.port))
+            return Address(address.host, probe.getsockname()[1])
     except OSError as error:
         raise ServiceError(
             f"cannot listen on {address.host} port {address.port}: {(error.strerror or str(error)).lower()}",
