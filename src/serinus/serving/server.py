@@ -68,7 +68,7 @@ def claim(address: Address) -> Address:
     """
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     try:
-        # Bound, but not listening: a caller who comes too early is refused, and not accepted and then cut off.
+        # Bound and not listening: a caller who comes too early is refused, not accepted and cut off.
         with socket.socket(family) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((address.host, address.port))
