@@ -16,8 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from serinus.environment import launch
-from serinus.registry import CONFIG, INDEX, LAYER, LAYER_GZIP, LAYER_ZSTD, MANIFEST, Descriptor
+from serinus.registry import CONFIG, INDEX, LAYER, LAYER_GZIP, LAYER_ZSTD, MANIFEST, Descriptor, this_platform
 from serinus.registry.layout import Layout
 
 
@@ -81,7 +80,7 @@ def make_image(
     """An image of plain tars; ``stored`` are the same compressed, ``diff_ids`` what it says of them."""
     blobs = [put(layout, data, _type(data)) for data in stored or layers]
     document = {
-        "architecture": launch.machine().architecture,
+        "architecture": this_platform().architecture,
         "os": "linux",
         "config": dict(config),
         "rootfs": {"type": "layers", "diff_ids": list(diff_ids or map(digest_of, layers))},

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serinus.image import SBOM_TYPE, Base
-from serinus.image.sbom import Contains, ModelFile, Package, normalised, sbom
+from serinus.image.lock import normalised
+from serinus.image.sbom import Contains, ModelFile, Package, sbom
 from serinus.registry import Platform
 
 IMAGE = "sha256:" + "ab" * 32

@@ -7,7 +7,6 @@ filled in as Docker does, so that an image finds the same in every runtime.
 from __future__ import annotations
 
 import json
-import platform as host
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,13 +15,12 @@ from typing import Any
 from serinus.environment.unpack import inside
 from serinus.errors import NotFound, RegistryError
 from serinus.image import Layer
-from serinus.registry import INDEXES, Descriptor, Platform
+from serinus.registry import INDEXES, Descriptor, Platform, this_platform
 from serinus.registry.content import parse_descriptor
 from serinus.registry.layout import Layout
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """Where programs are looked for when the image does not say."""
-_MACHINES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +59,6 @@ class User:
     home: str
 
 
-def machine() -> Platform:
-    """The platform that this machine runs."""
-    return Platform("linux", _MACHINES.get(host.machine(), host.machine()))
-
-
 def launch(config: Mapping[str, Any]) -> Launch:
     """Read an image configuration.
 
@@ -99,7 +92,7 @@ def read(layout: Layout, image: Descriptor, platform: Platform | None = None) ->
         NotFound: the index has no image for the platform; the message names those it has.
         RegistryError: a part of the image is missing or malformed.
     """
-    platform = machine() if platform is None else platform
+    platform = this_platform() if platform is None else platform
     document = json.loads(layout.manifest(image))
     if image.media_type in INDEXES or "manifests" in document:
         image = _choose(document, platform, image.digest)

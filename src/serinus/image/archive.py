@@ -19,7 +19,7 @@ from typing import IO, Any, BinaryIO, Literal, NoReturn, cast
 
 from serinus.errors import BuildError, RuntimeUnavailable
 from serinus.events import Observer, Step, ignore, step
-from serinus.registry import INDEX, INDEXES, Descriptor, Platform
+from serinus.registry import INDEX, INDEXES, Descriptor, Platform, this_platform
 from serinus.registry.layout import Layout
 
 Engine = Literal["docker", "podman"]
@@ -163,17 +163,16 @@ def for_this_machine(layout: Layout, descriptor: Descriptor) -> Descriptor:
     if descriptor.media_type not in INDEXES:
         return descriptor
     from serinus.image.base import fits
-    from serinus.image.contracts import here
     from serinus.registry.content import parse_manifest
 
     manifests = parse_manifest(layout.manifest(descriptor), descriptor).manifests
     for each in manifests:
-        if each.platform and fits(each.platform, here()):
+        if each.platform and fits(each.platform, this_platform()):
             return each
     there = ", ".join(str(each.platform) for each in manifests if each.platform)
     raise BuildError(
-        f"the image {descriptor.digest} is for {there}, and not for this machine, {here()}",
-        f"Build it for {here()} too, or write an oci-archive, which holds them all.",
+        f"the image {descriptor.digest} is for {there}, and not for this machine, {this_platform()}",
+        f"Build it for {this_platform()} too, or write an oci-archive, which holds them all.",
     )
 
 

@@ -33,7 +33,7 @@ from serinus.image.sources import (
 from serinus.image.stages import FOLDER, Gathered, Workshop, workshop
 from serinus.image.uv import Uv, uv
 from serinus.project import Project
-from serinus.registry import Platform
+from serinus.registry import Platform, this_platform
 from serinus.registry.layout import Layout
 
 
@@ -186,7 +186,7 @@ class _Order:
         """The contract; what importing the service told is remembered as long as nothing of it changes."""
 
         def importing() -> contracts.Importing:
-            here = contracts.here()
+            here = this_platform()
             return contracts.Importing(
                 lambda python: tree(Target(here, python)), self.cache, self.interpreter
             )

@@ -14,13 +14,13 @@ from serinus.image import CONTRACT, SETTINGS, WORKDIR, Base, Built, Layer, insta
 from serinus.image import manifest as manifests
 from serinus.image import sbom as sboms
 from serinus.image.cache import layer_key
-from serinus.image.lock import Lock
+from serinus.image.lock import Lock, normalised
+from serinus.image.settings import settings
 from serinus.image.sources import ModelPlace, model_digest, text
 from serinus.image.stages import Gathered, Workshop
 from serinus.project import Project
 from serinus.registry import Descriptor
 from serinus.registry.layout import Layout
-from serinus.serving import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,35 +67,17 @@ def compose(shop: Workshop, parts: Parts, base: Base, below: Sequence[Layer]) ->
     if parts.contract is not None:
         code += text(CONTRACT, parts.contract.to_json().encode())
     stamp = _stamp((*base.layers, *below), code)
-    code += text(SETTINGS, settings(parts, stamp).to_json().encode())
+    told = settings(
+        parts.project,
+        model=parts.model.path if parts.model else None,
+        contract=CONTRACT if parts.contract else None,
+        build=stamp,
+    )
+    code += text(SETTINGS, told.to_json().encode())
     top, _ = shop.layers("code", code)
     layers = (*below, *top)
     config = manifests.configuration(base, layers, parts.facts)
     return Image(base, layers, config, manifests.manifest(base, layers, config, parts.facts))
-
-
-def settings(parts: Parts, stamp: str) -> Settings:
-    """What the server in the image is told.
-
-    Args:
-        parts: of the image.
-        stamp: digest over the image's layers.
-    """
-    service = parts.project.service
-    return Settings(
-        name=service.name,
-        entrypoint=service.entrypoint,
-        model=parts.model.path if parts.model else None,
-        contract=CONTRACT if parts.contract else None,
-        route=service.route,
-        port=service.port,
-        workers=service.workers,
-        max_body=service.max_body,
-        deadline=service.deadline,
-        queue=service.queue,
-        grace=service.grace,
-        build=stamp,
-    )
 
 
 def _stamp(below: Sequence[Layer], code: Gathered) -> str:
@@ -132,7 +114,7 @@ def name_images(layout: Layout, images: Sequence[Image], facts: manifests.Facts,
 
 
 def _packages(lock: Lock, tree: Path) -> tuple[sboms.Package, ...]:
-    hashes = {sboms.normalised(pin.name): pin.hashes for pin in lock.pins}
+    hashes = {normalised(pin.name): pin.hashes for pin in lock.pins}
     found = install.packages(tree)
     return tuple(sboms.Package(name, version, hashes.get(name, ())) for name, version in found)
 

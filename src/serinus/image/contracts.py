@@ -25,7 +25,6 @@ from serinus.files import write_atomically
 from serinus.image import RUNTIME
 from serinus.image.runtime import runtime_files
 from serinus.project import Project
-from serinus.registry import Platform
 
 EXAMPLES = "examples.jsonl"
 """The examples of a project that names no file, if there is one."""
@@ -284,12 +283,6 @@ def digest_of_runtime() -> str:
     for path, file in runtime_files():
         digest.update(path.encode() + b"\0" + hashlib.sha256(file.read_bytes()).digest())
     return digest.hexdigest()
-
-
-def here() -> Platform:
-    """The platform of this machine."""
-    machine = os.uname().machine
-    return Platform("linux", {"x86_64": "amd64", "aarch64": "arm64"}.get(machine, machine))
 
 
 def own_python() -> Python:

@@ -8,7 +8,6 @@ same bytes everywhere. A tree is kept under its key in the cache, and is never c
 from __future__ import annotations
 
 import hashlib
-import re
 import sys
 import time
 from collections.abc import Sequence
@@ -17,7 +16,7 @@ from pathlib import Path
 from serinus.errors import LockError
 from serinus.events import Observer, ignore, step
 from serinus.files import cache_folder
-from serinus.image.lock import Lock, render_pins
+from serinus.image.lock import Lock, normalised, render_pins
 from serinus.image.uv import Uv, UvError, uv
 from serinus.registry import Platform
 
@@ -198,8 +197,3 @@ def packages(tree: Path) -> tuple[tuple[str, str], ...]:
         project, _, version = metadata.stem.rpartition("-")
         found.append((normalised(project), version))
     return tuple(sorted(found))
-
-
-def normalised(name: str) -> str:
-    """The name of a package in its normal form (PyPA, "Names and normalization")."""
-    return re.sub(r"[-_.]+", "-", name).lower()

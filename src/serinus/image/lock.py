@@ -110,6 +110,11 @@ class Lock:
         return replace(self, bases=tuple(bases))
 
 
+def normalised(name: str) -> str:
+    """The name of a package in its normal form (PyPA, "Names and normalization"; also of a package URL)."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
 def inputs(project: Project, kind: Kind | None = None) -> Inputs:
     """What a project's lock is to be made from.
 

@@ -15,7 +15,7 @@ from serinus.image import LABEL_CONTRACT, contracts, install, lock
 from serinus.image.build import layout_of
 from serinus.image.sources import find_model
 from serinus.project import Project
-from serinus.registry import INDEXES, Descriptor, Source
+from serinus.registry import INDEXES, Descriptor, Source, this_platform
 from serinus.registry.content import parse_descriptor
 from serinus.registry.layout import Layout
 from serinus.registry.places import Connect, connect, opened, place
@@ -28,7 +28,7 @@ def packages(project: Project, observer: Observer = ignore) -> Path:
         LockError: they cannot be locked or installed.
     """
     locked, inputs = lock.ensure(project, observer=observer)
-    here, python = contracts.here(), contracts.own_python().version
+    here, python = this_platform(), contracts.own_python().version
     return install.tree(locked, here, python, folder=project.root, index=inputs.index, observer=observer)
 
 

@@ -8,13 +8,13 @@ it: the same parts give the same bytes.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid5
 
 from serinus.image import SBOM_TYPE, Base
+from serinus.image.lock import normalised
 from serinus.image.manifest import Document, document
 
 _NAMESPACE = UUID("6ba7b811-9dad-11d1-80b4-00c04fd430c8")  # RFC 9562, "NameSpace_URL"
@@ -87,11 +87,6 @@ def sbom(name: str, version: str, contains: Contains) -> Document:
     }
     content = document(SBOM_TYPE, value).descriptor.digest
     return document(SBOM_TYPE, value | {"serialNumber": f"urn:uuid:{uuid5(_NAMESPACE, content)}"})
-
-
-def normalised(name: str) -> str:
-    """The name of a Python package as PEP 503 and the package URL specification write it."""
-    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _depends(root: str, components: Sequence[dict[str, Any]]) -> dict[str, Any]:

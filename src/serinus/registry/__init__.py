@@ -10,6 +10,7 @@ Specifications: OCI image 1.1 (image-spec), OCI distribution 1.1 (distribution-s
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -39,6 +40,16 @@ class Platform:
 
     def __str__(self) -> str:
         return "/".join(part for part in (self.os, self.architecture, self.variant) if part)
+
+
+_MACHINES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
+"""What the kernel calls a processor -> what Go does."""
+
+
+def this_platform() -> Platform:
+    """The platform of this machine."""
+    machine = os.uname().machine
+    return Platform("linux", _MACHINES.get(machine, machine))
 
 
 @dataclass(frozen=True, slots=True)
