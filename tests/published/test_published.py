@@ -152,6 +152,20 @@ def test_what_was_published_is_pulled_back_as_it_was(
     assert len(back.referrers(published.digest)) == 1, "the SBOM came along"
 
 
+def test_the_contract_of_a_published_image_is_compared_with_the_project(
+    published: Published, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in published.registry.environment().items():
+        monkeypatch.setenv(name, value)
+    assert run(["contract", "diff", published.reference, str(published.project)]) == 0
+    project = tmp_path / "changed"
+    assert run(["init", "-C", str(project), "--name", "greeting"]) == 0
+    service = project / "service.py"
+    service.write_text(service.read_text().replace("texts: list[str]", "texts: list[int]"))
+    (project / "examples.jsonl").unlink()
+    assert run(["contract", "diff", published.reference, str(project)]) == 1
+
+
 def test_a_wrong_password_is_said_to_be_wrong_and_leaves_nothing(
     published: Published, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
