@@ -136,7 +136,7 @@ def test_it_ends_with_its_code_and_its_log_and_leaves_nothing(replica: Replica) 
     assert running.wait(0) is running.wait(0.1) is None
     fake.end(NAME, 3)
     assert running.wait(0) == running.wait() == running.stop() == 3
-    assert running.logs() == "out\nerr\n"
+    assert running.logs().decode() == "out\nerr\n"
     assert fake.containers == {}
 
 
@@ -273,7 +273,7 @@ def test_a_replica_in_a_real_engine(name: str, loaded: Tiny, port: int) -> None:
     finally:
         code = running.stop(10)
     assert code == 7
-    assert "ending" in running.logs()
+    assert "ending" in running.logs().decode()
     assert left(name) == ""
 
 

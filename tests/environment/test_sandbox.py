@@ -55,7 +55,7 @@ def test_a_replica_sees_its_image_alone(
         code = running.stop(10)
     assert code == 7
     assert running.stop() == running.wait() == 7
-    assert running.logs().splitlines()[-1] == "ending"
+    assert running.logs().decode().splitlines()[-1] == "ending"
 
 
 @pytest.mark.sandbox
@@ -75,7 +75,7 @@ def test_what_a_replica_may_not(script: Script, cache: Path) -> None:
         """)
     )
     assert running.wait(30) == 0
-    assert running.logs().splitlines() == [
+    assert running.logs().decode().splitlines() == [
         "['0000000000000000', '0000000000000000', '1']",
         "['1', '2'] ['devices', 'fs'] False",
         *["refused"] * 3,
@@ -109,10 +109,10 @@ def test_who_does_not_listen_to_sigterm_is_killed_after_the_grace(script: Script
             time.sleep(1)
         """)
     )
-    until(lambda: "up" in running.logs())
+    until(lambda: "up" in running.logs().decode())
     assert running.wait(0) is None
     assert running.stop(0.5) == 128 + signal.SIGKILL
-    assert running.logs().split() == ["up", "no"]
+    assert running.logs().decode().split() == ["up", "no"]
 
 
 @pytest.mark.sandbox

@@ -45,8 +45,8 @@ class Process:
     def stop(self, grace: float = 30.0) -> int:
         return self.code
 
-    def logs(self) -> str:
-        return "".join(self.log[: self.looked])
+    def logs(self, since: int = 0) -> bytes:
+        return "".join(self.log[: self.looked]).encode()[since:]
 
 
 def answering(*said: Said) -> wait.Fetch:
@@ -124,10 +124,17 @@ def test_it_asks_neither_too_often_nor_too_rarely() -> None:
 
 
 def test_following_passes_every_piece_on_once() -> None:
-    written: list[str] = []
+    written: list[bytes] = []
     code = wait.follow(Process(3, 5, ["a\n", "b\n", "", "c\n"]), written.append, every=0)
     assert code == 5
-    assert written == ["a\n", "b\n", "c\n"]
+    assert written == [b"a\n", b"b\n", b"c\n"]
+
+
+def test_following_ends_when_it_is_told_to() -> None:
+    written: list[bytes] = []
+    process = Process(1_000_000, 0, ["a\n", "b\n"])
+    assert wait.follow(process, written.append, stop=lambda: process.looked == 2, every=0) == 0
+    assert b"".join(written) == b"a\nb\n"
 
 
 class Silent(http.server.BaseHTTPRequestHandler):

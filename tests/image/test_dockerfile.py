@@ -279,8 +279,8 @@ class Container:
         docker("stop", "-t", str(int(grace)), self.name)
         return self.wait() or 0
 
-    def logs(self) -> str:
-        return docker("logs", self.name)
+    def logs(self, since: int = 0) -> bytes:
+        return docker("logs", self.name).encode()[since:]
 
 
 def ask(running: Running, port: int) -> bytes:

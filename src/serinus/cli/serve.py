@@ -218,13 +218,6 @@ def _say_ready(output: Output, url: str, seconds: float, document: dict[str, Any
 
 def _until(running: Running, stop: threading.Event) -> int:
     """Pass on the log until the service ends, or until we are told to stop; the exit code."""
-    seen = 0
-    while True:
-        code = running.wait(0.2)
-        text = running.logs()
-        click.echo(text[seen:], nl=False, err=True)
-        seen = len(text)
-        if code is not None:
-            return code
-        if stop.is_set():
-            return running.stop()
+    from serinus.environment.wait import follow
+
+    return follow(running, lambda new: click.echo(new, nl=False, err=True), stop=stop.is_set)

@@ -36,8 +36,8 @@ class Running(Protocol):
         """SIGTERM, and SIGKILL after ``grace`` seconds; the exit code."""
         ...
 
-    def logs(self) -> str:
-        """What it has written so far."""
+    def logs(self, since: int = 0) -> bytes:
+        """What it has written so far, from that byte on."""
         ...
 
 

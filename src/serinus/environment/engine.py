@@ -166,7 +166,7 @@ class Container:
         self._engine = engine
         self._id = identity
         self._code: int | None = None
-        self._log = ""
+        self._log = b""
         self._removal = weakref.finalize(self, engine.call, "rm", "--force", "--volumes", identity)
 
     def wait(self, timeout: float | None = None) -> int | None:
@@ -191,12 +191,12 @@ class Container:
         )
         return self._end(self._state()[1])
 
-    def logs(self) -> str:
-        """What it has written so far, both streams."""
-        if self._code is not None:
-            return self._log
-        done = self._engine.call("logs", self._id)
-        return done.out + done.err
+    def logs(self, since: int = 0) -> bytes:
+        """What it has written so far from that byte on, standard output before standard error."""
+        if self._code is None:
+            done = self._engine.call("logs", self._id)
+            return (done.out + done.err).encode()[since:]
+        return self._log[since:]
 
     def _state(self) -> tuple[bool, int]:
         done = self._engine.call("inspect", "--format", "{{json .State}}", self._id)

@@ -156,9 +156,9 @@ class Local:
             self._process.kill()
             return self._process.wait()
 
-    def logs(self) -> str:
+    def logs(self, since: int = 0) -> bytes:
         """Nothing: it writes to our own standard error."""
-        return ""
+        return b""
 
 
 WATCHED = (".py", ".toml", ".json", ".jsonl", ".txt", ".yaml", ".yml", ".onnx", ".lock")

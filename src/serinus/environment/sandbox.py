@@ -296,7 +296,7 @@ def _start(command: list[str], line: list[str], tree: Path, stop_signal: str) ->
     running = _Sandboxed(process, log, stop_signal)
     if not text:
         process.wait()
-        raise RuntimeUnavailable(f"bubblewrap refused: {running.logs().strip()}", _REFUSED)
+        raise RuntimeUnavailable(f"bubblewrap refused: {running.logs().decode().strip()}", _REFUSED)
     running.init = int(json.loads(text)["child-pid"])
     return running
 
@@ -329,9 +329,9 @@ class _Sandboxed:
         self._process.wait()
         return 128 + signal.SIGKILL
 
-    def logs(self) -> str:
+    def logs(self, since: int = 0) -> bytes:
         size = os.fstat(self._log).st_size
-        return os.pread(self._log, size, 0).decode("utf-8", "replace")
+        return os.pread(self._log, max(0, size - since), since)
 
 
 def _kill(pid: int, number: int) -> None:

@@ -82,15 +82,17 @@ def ready(
 
 def follow(
     running: Running,
-    write: Callable[[str], object],
+    write: Callable[[bytes], object],
     *,
+    stop: Callable[[], bool] = lambda: False,
     every: float = 0.5,
 ) -> int:
-    """Pass on what a replica writes until it ends.
+    """Pass on what a replica writes until it ends, or until it is to be stopped.
 
     Args:
         running: the replica.
         write: takes each new piece of its log.
+        stop: whether to stop it.
         every: seconds between two looks.
 
     Returns:
@@ -99,10 +101,11 @@ def follow(
     seen = 0
     while True:
         code = running.wait(every)
-        text = running.logs()
-        if len(text) > seen:
-            write(text[seen:])
-            seen = len(text)
+        if code is None and stop():
+            code = running.stop()
+        if new := running.logs(seen):
+            write(new)
+            seen += len(new)
         if code is not None:
             return code
 
@@ -127,5 +130,5 @@ def _reason(body: bytes) -> str:
     return f": {text}" if text else ""
 
 
-def _tail(log: str) -> str:
-    return "\n".join(log.splitlines()[-_TAIL:])
+def _tail(log: bytes) -> str:
+    return "\n".join(log.decode("utf-8", "replace").splitlines()[-_TAIL:])
