@@ -19,8 +19,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from serinus.contract import Contract as Contract
     from serinus.contract import Example as Example
+    from serinus.contract.compare import compare as compare
     from serinus.image.build import build as build
+    from serinus.image.build import layout_of as layout_of
+    from serinus.image.promises import contract_of as contract_of
+    from serinus.image.publish import publish as publish
+    from serinus.image.publish import pull as pull
     from serinus.project import Project as Project
+    from serinus.registry.layout import Layout as Layout
     from serinus.serving.batching import batched as batched
 
 __version__ = "0.1.0"
@@ -28,12 +34,18 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "Contract": "serinus.contract",
     "Example": "serinus.contract",
+    "Layout": "serinus.registry.layout",
     "Project": "serinus.project",
     "batched": "serinus.serving.batching",
     "build": "serinus.image.build",
+    "compare": "serinus.contract.compare",
+    "contract_of": "serinus.image.promises",
+    "layout_of": "serinus.image.build",
+    "publish": "serinus.image.publish",
+    "pull": "serinus.image.publish",
 }
 
-__all__ = ["Contract", "Example", "Project", "__version__", "batched", "build"]
+__all__ = ["__version__", *_PUBLIC]  # noqa: PLE0604  (the keys are strings)
 
 
 def __getattr__(name: str) -> Any:
