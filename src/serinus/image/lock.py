@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -253,7 +254,7 @@ def resolve(wanted: Inputs, previous: Lock | None, folder: Path, run: Uv = uv) -
 
 _COMPILE = (
     "pip", "compile", "--quiet", "--universal", "--generate-hashes", "--no-header", "--no-annotate",
-    "--no-emit-index-url", "--no-emit-find-links", "--only-binary", ":all:",
+    "--no-emit-index-url", "--no-emit-find-links", "--only-binary", ":all:", "--python", sys.executable,
 )  # fmt: skip
 
 
