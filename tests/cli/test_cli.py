@@ -226,3 +226,23 @@ def test_a_bare_onnx_file_serves_at_once(tmp_path: Path, shared: Path) -> None:
         assert set(answer) == {"label", "probabilities"} or len(answer) == 2
         status, problem = post(document["url"] + "/predict", {})
         assert (status, problem["title"]) == (422, "Unprocessable Entity")
+
+
+@pytest.mark.network
+@pytest.mark.mmdebstrap
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_build_leaves_no_tag(tmp_path: Path, number: signal.Signals) -> None:
+    run(["init", "--name", "x"])
+    env = {**os.environ, "SERINUS_CACHE": str(tmp_path / "cache")}
+    command = [sys.executable, "-m", "serinus", "build", "--json"]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    first = process.stderr.readline()  # a step is over, and a cold base takes seconds more
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, first + err
+    assert json.loads(out)["error"]["kind"] == "Interrupted"
+    index = tmp_path / ".serinus/layout/index.json"
+    assert not index.exists() or "ref.name" not in index.read_text()

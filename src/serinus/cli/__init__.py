@@ -15,6 +15,7 @@ the command line must start fast. Exit codes:
 from __future__ import annotations
 
 import gc
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -73,9 +74,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and leave with its exit code."""
     # Most commands are over before there is garbage in cycles: looking for it costs a twentieth of a build.
     gc.disable()
+    signal.signal(signal.SIGTERM, _interrupt)
     code = run(list(sys.argv[1:] if arguments is None else arguments))
     gc.freeze()
     sys.exit(code)
+
+
+def _interrupt(number: int, frame: object) -> None:
+    """SIGTERM is taken as Ctrl-C: what is under way cleans up behind itself."""
+    raise KeyboardInterrupt
 
 
 def run(arguments: list[str]) -> int:

@@ -7,6 +7,7 @@ import signal
 import socket
 import threading
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,6 @@ from serinus.cli.output import Output, json_option, project_option
 if TYPE_CHECKING:
     from serinus.environment import Running, Runtime
     from serinus.environment.local import Local
-    from serinus.project import Project
 
 RUNTIMES = ("sandbox", "docker", "podman")
 
@@ -55,12 +55,30 @@ def serve(
     From source, or with --image a built image in the sandbox, Docker or Podman.
     """
     gc.enable()  # this command lasts
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    if image is not None:
-        return _image(output, image, runtime, host, _port(folder, port), timeout, folder, stop)
-    return _source(output, host, _port(folder, port), reload, timeout, folder, stop)
+    wanted = _Wanted(output, folder, host, _port(folder, port), timeout)
+    return _source(wanted, reload) if image is None else _image(wanted, image, runtime)
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """What both ways of serving have to know."""
+
+    output: Output
+    folder: str
+    host: str
+    port: int
+    timeout: float
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def url(self) -> str:
+        """Where it answers."""
+        return f"http://{'127.0.0.1' if self.host == '0.0.0.0' else self.host}:{self.port}"  # noqa: S104
+
+    def heed_signals(self) -> None:
+        """From now on SIGTERM and SIGINT stop the service in good order; before, they interrupt."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self.stop.set())
 
 
 def _port(folder: str, port: int | None) -> int:
@@ -78,25 +96,24 @@ def _port(folder: str, port: int | None) -> int:
     return port
 
 
-def _source(
-    output: Output, host: str, port: int, reload: bool, timeout: float, folder: str, stop: threading.Event
-) -> int:
-    from serinus.environment.local import Local, changes, prepare
+def _source(wanted: _Wanted, reload: bool) -> int:
+    from serinus.environment.local import Local, Prepared, changes, prepare
     from serinus.project import Project
 
-    def prepared(project: Project) -> Any:
-        return prepare(project, port, host=host, observer=output.observer)
+    def prepared(project: Project) -> Prepared:
+        made = prepare(project, wanted.port, host=wanted.host, observer=wanted.output.observer)
+        wanted.heed_signals()
+        return made
 
-    local = Local(lambda: Project.load(folder), prepared, output.observer)
-    project = Project.load(folder)
+    local = Local(lambda: Project.load(wanted.folder), prepared, wanted.output.observer)
+    project = Project.load(wanted.folder)
     document = {"runtime": "source", "project": str(project.root)}
     local.start()
     try:
         if not reload:
-            _when_ready(output, local, host, port, timeout, stop, document)
-            return _until(local, stop)
-        watch = _Watch(output, local, _url(host, port), document)
-        for changed in changes(project, stop):
+            return _until_stopped(wanted, local, document)
+        watch = _Watch(wanted, local, document)
+        for changed in changes(project, wanted.stop):
             watch.look(changed)
         return 0
     finally:
@@ -106,10 +123,10 @@ def _source(
 class _Watch:
     """Serving from source while somebody works on it: says when it is ready, and starts again on a change."""
 
-    def __init__(self, output: Output, local: Local, url: str, document: dict[str, Any]) -> None:
-        self._output = output
+    def __init__(self, wanted: _Wanted, local: Local, document: dict[str, Any]) -> None:
+        self._output = wanted.output
         self._local = local
-        self._url = url
+        self._url = wanted.url
         self._document: dict[str, Any] | None = document
         self._settled = False
         self._begin = time.monotonic()
@@ -144,27 +161,20 @@ class _Watch:
         return False
 
 
-def _image(
-    output: Output,
-    name: str,
-    runtime: str,
-    host: str,
-    port: int,
-    timeout: float,
-    folder: str,
-    stop: threading.Event,
-) -> int:
+def _image(wanted: _Wanted, name: str, runtime: str) -> int:
     from serinus.environment import Replica
     from serinus.image.publish import find
     from serinus.image.stages import FOLDER
     from serinus.registry.layout import Layout
 
-    layout, image = find(name, Layout(Path(folder) / FOLDER / "layout"), observer=output.observer)
-    running = _runtime(runtime).start(Replica(f"serve-{port}", layout, image, port, host))
+    own = Layout(Path(wanted.folder) / FOLDER / "layout")
+    layout, image = find(name, own, observer=wanted.output.observer)
+    wanted.heed_signals()
+    replica = Replica(f"serve-{wanted.port}", layout, image, wanted.port, wanted.host)
+    running = _runtime(runtime).start(replica)
     try:
         document = {"runtime": runtime, "image": name, "digest": image.digest}
-        _when_ready(output, running, host, port, timeout, stop, document)
-        return _until(running, stop)
+        return _until_stopped(wanted, running, document)
     finally:
         running.stop()
 
@@ -183,28 +193,17 @@ def _runtime(name: str) -> Runtime:
     return Sandbox()
 
 
-def _when_ready(
-    output: Output,
-    running: Running,
-    host: str,
-    port: int,
-    timeout: float,
-    stop: threading.Event,
-    document: dict[str, Any],
-) -> None:
-    """Wait until it is ready, and say where."""
-    from serinus.environment.wait import ready
+def _until_stopped(wanted: _Wanted, running: Running, document: dict[str, Any]) -> int:
+    """Say where it answers once it is ready; pass on its log until it ends or is stopped; the exit code."""
+    from serinus.environment.wait import follow, ready
 
     def sleep(seconds: float) -> None:
-        if stop.wait(seconds):
+        if wanted.stop.wait(seconds):
             raise KeyboardInterrupt
 
-    url = _url(host, port)
-    _say_ready(output, url, ready(url, running, timeout=timeout, sleep=sleep), document)
-
-
-def _url(host: str, port: int) -> str:
-    return f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"  # noqa: S104
+    seconds = ready(wanted.url, running, timeout=wanted.timeout, sleep=sleep)
+    _say_ready(wanted.output, wanted.url, seconds, document)
+    return follow(running, lambda new: click.echo(new, nl=False, err=True), stop=wanted.stop.is_set)
 
 
 def _say_ready(output: Output, url: str, seconds: float, document: dict[str, Any] | None) -> None:
@@ -214,10 +213,3 @@ def _say_ready(output: Output, url: str, seconds: float, document: dict[str, Any
         output.note(line)
     else:
         output.result({"url": url, "seconds": round(seconds, 3), **document}, [line])
-
-
-def _until(running: Running, stop: threading.Event) -> int:
-    """Pass on the log until the service ends, or until we are told to stop; the exit code."""
-    from serinus.environment.wait import follow
-
-    return follow(running, lambda new: click.echo(new, nl=False, err=True), stop=stop.is_set)
