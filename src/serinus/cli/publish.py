@@ -11,7 +11,7 @@ from serinus.cli.output import Output, json_option, project_option, table
 
 @click.command()
 @click.argument("references", nargs=-1, metavar="[REF]...")
-@click.option("--image", metavar="NAME", help="Tag or digest in the layout.  [default: the last build]")
+@click.option("--image", metavar="NAME", help="Tag or digest in the layout.  [default: NAME:latest]")
 @click.option("--jobs", default=4, show_default=True, type=click.IntRange(1, 32), help="Blobs at a time.")
 @project_option
 @json_option

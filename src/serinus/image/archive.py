@@ -50,8 +50,10 @@ def parse_output(text: str) -> Output:
     if kind in ("docker-archive", "oci-archive") and rest:
         return Output("docker-archive" if kind == "docker-archive" else "oci-archive", Path(rest))
     if kind == "oci" and rest:
-        path, colon, tag = rest.partition(":")
-        if path and not (colon and not tag):
+        from serinus.registry.places import split_tag
+
+        path, tag = split_tag(rest, default="")
+        if path and not rest.endswith(":"):
             return Output("oci", Path(path), tag)
     raise BuildError(
         f"the output is {text!r}, expected docker-archive:FILE, oci-archive:FILE or oci:DIR[:TAG]",

@@ -144,7 +144,9 @@ class _Resolver:
         if kind == "debian":
             return self._debian(rest, locked)
         if kind == "oci":
-            path, tag = _split_tag(rest)
+            from serinus.registry.places import split_tag
+
+            path, tag = split_tag(rest)
             return self._copied(Layout(self.root / path), locked or tag)
         with self.connect(self.reference) as (source, name):
             return self._copied(source, locked or name)
@@ -297,12 +299,6 @@ def _placed(base: Base, store: Layout, layout: Layout, cached: bool) -> Base:
         if not layout.has(layer.descriptor):
             layout.adopt(store.path(layer.descriptor.digest), layer.descriptor.digest)
     return replace(base, layers=tuple(replace(layer, cached=cached) for layer in base.layers))
-
-
-def _split_tag(rest: str) -> tuple[str, str]:
-    """``PATH[:TAG]`` as path and tag; a colon within the path's folders is part of it."""
-    path, colon, tag = rest.rpartition(":")
-    return (path, tag) if colon and "/" not in tag else (rest, "latest")
 
 
 def chosen(source: Source, descriptor: Descriptor, platform: Platform, reference: str) -> Descriptor:

@@ -77,12 +77,11 @@ def publish(
 
 def base_of(source: Source, image: Descriptor) -> tuple[Reference, ...]:
     """The repository that an image's base came from, by its standard annotation; empty for other bases."""
+    from serinus.image.base import parse as kind_of
+
     document = json.loads(source.manifest(image))
-    annotations: dict[str, str] = document.get("annotations") or {}
-    try:
-        return (parse(annotations["org.opencontainers.image.base.name"]),)
-    except (KeyError, RegistryError):
-        return ()
+    name: str = (document.get("annotations") or {}).get("org.opencontainers.image.base.name", "")
+    return (parse(name),) if name and kind_of(name)[0] == "registry" else ()
 
 
 def pull(

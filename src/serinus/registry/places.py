@@ -52,10 +52,10 @@ def place(text: str) -> Place:
     return Place(text, tag, folder=Path(path))
 
 
-def split_tag(rest: str) -> tuple[str, str]:
-    """``PATH[:TAG]`` as path and tag; a colon before the last slash is part of the path."""
-    path, colon, tag = rest.rpartition(":")
-    return (path, tag) if colon and "/" not in tag else (rest, "latest")
+def split_tag(rest: str, default: str = "latest") -> tuple[str, str]:
+    """``PATH[:TAG]`` as path and tag. The path ends at the first colon, as skopeo has it."""
+    path, _, tag = rest.partition(":")
+    return path, tag or default
 
 
 def connect(reference: Reference, *, mount_from: Sequence[str] = ()) -> Repository:
