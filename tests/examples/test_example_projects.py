@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -60,15 +61,40 @@ def shaken(url: str, folder: Path) -> None:
     assert done.returncode == 0, done.stdout
 
 
-@pytest.mark.network
-def test_the_sentiment_example_is_trained_served_and_shaken(tmp_path: Path) -> None:
-    project = copied("sentiment", tmp_path)
+@pytest.fixture(scope="module")
+def sentiment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    project = copied("sentiment", tmp_path_factory.mktemp("examples"))
     subprocess.run([sys.executable, "train.py"], cwd=project, check=True, capture_output=True)
-    assert json.loads((project / "model.json").read_text())["accuracy"] > 0.8
-    with served(project) as url:
+    return project
+
+
+@pytest.mark.network
+def test_the_sentiment_example_is_trained_served_and_shaken(sentiment: Path) -> None:
+    assert json.loads((sentiment / "model.json").read_text())["accuracy"] > 0.8
+    with served(sentiment) as url:
         glad, sad = post(f"{url}/predict", ["One of the most moving films of the year.", "The battery died."])
         assert (glad["positive"], sad["positive"]) == (True, False)
-        shaken(url, project)
+        shaken(url, sentiment)
+
+
+@pytest.mark.network
+@pytest.mark.mmdebstrap
+@pytest.mark.sandbox
+def test_the_demo_does_the_main_job_and_is_quick_the_second_time(sentiment: Path) -> None:
+    for _ in range(2):
+        done = subprocess.run(
+            [sys.executable, "demo.py"], cwd=sentiment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert re.search(r"^sha256:[0-9a-f]{64}$", done.stdout, re.MULTILINE)
+        answers = re.findall(r'{"positive": (true|false), "probability": [\d.]+}  (.+)', done.stdout)
+        assert answers[:2] == [
+            ("true", "One of the most moving films of the year."),
+            ("false", "The battery died after two days."),
+        ]
+        assert len(answers) == 3
+    assert "pack" not in done.stderr, "nothing is packed again"
+    assert "written" not in done.stderr, "nothing travels again"
 
 
 @pytest.mark.network
