@@ -46,18 +46,19 @@ def write(output: Output, from_examples: bool, folder: str) -> None:
 @contract.command()
 @click.argument("old")
 @click.argument("new")
+@project_option
 @json_option
 @click.pass_obj
-def diff(output: Output, old: str, new: str) -> int:
+def diff(output: Output, old: str, new: str, folder: str) -> int:
     """Compare two contracts; exit code 1 when the change breaks callers.
 
-    OLD and NEW are projects (folders), contract files or images.
+    OLD and NEW are projects (folders), contract files or images; tags are those of the project's layout.
     """
     from serinus.cli import DONE, NO
     from serinus.contract.compare import compare
     from serinus.image.promises import contract_of
 
-    before, after = (contract_of(what, observer=output.observer) for what in (old, new))
+    before, after = (contract_of(what, here=folder, observer=output.observer) for what in (old, new))
     changes = compare(before, after)
     breaking = [change for change in changes if change.breaking]
     lines = [

@@ -26,7 +26,8 @@ def init(output: Output, model: Path | None, name: str | None, folder: str) -> N
 
     written = start(Path(folder), model, name)
     lines = [f"wrote {path}" for path in written]
-    lines.append("Next: `serinus serve` to try it here, `serinus build` for an image.")
+    there = "" if folder == "." else f" -C {folder}"
+    lines.append(f"Next: `serinus serve{there}` to try it here, `serinus build{there}` for an image.")
     output.result({"files": [str(path) for path in written]}, lines)
 
 

@@ -66,12 +66,15 @@ def of_image(source: Source, image: Descriptor, name: str) -> Contract:
     return Contract.from_json(labels[LABEL_CONTRACT])
 
 
-def contract_of(what: str, *, observer: Observer = ignore, connect: Connect = connect) -> Contract:
+def contract_of(
+    what: str, *, here: str | Path = ".", observer: Observer = ignore, connect: Connect = connect
+) -> Contract:
     """The contract of whatever a person names.
 
     Args:
-        what: a project (its folder or file), a contract file, or an image (a tag of the layout of the project
-            here, ``oci:PATH[:TAG]``, or a reference in a registry: its manifest and configuration are read).
+        what: a project (its folder or file), a contract file, or an image (a tag of a project's layout,
+            ``oci:PATH[:TAG]``, or a reference in a registry: its manifest and configuration are read).
+        here: the project whose layout tags are looked for in.
         observer: told of each step.
         connect: opens a registry.
 
@@ -93,12 +96,12 @@ def contract_of(what: str, *, observer: Observer = ignore, connect: Connect = co
         return read(path)
     if path.suffix == ".json":
         raise ContractError(f"there is no file {path}", "Name a project, a contract file or an image.")
-    return _of_named_image(what, connect)
+    return _of_named_image(what, here, connect)
 
 
-def _of_named_image(name: str, connect: Connect) -> Contract:
+def _of_named_image(name: str, here: str | Path, connect: Connect) -> Contract:
     try:
-        layout = layout_of(Project.load())
+        layout = layout_of(Project.load(here))
     except ProjectError:
         layout = Layout(Path(".serinus/layout"))
     try:
