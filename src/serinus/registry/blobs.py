@@ -12,10 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from serinus.errors import DigestMismatch, RegistryError
+from serinus.files import TEMPORARY
 from serinus.registry import Descriptor
-
-TEMPORARY = ".serinus-"
-"""How the names of temporary files begin."""
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 

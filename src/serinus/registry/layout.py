@@ -22,8 +22,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from serinus.errors import NotFound, RegistryError
+from serinus.files import TEMPORARY, temporary, write_atomically
 from serinus.registry import INDEX, Descriptor
-from serinus.registry.blobs import TEMPORARY, NewBlob, explained
+from serinus.registry.blobs import NewBlob, explained
 from serinus.registry.content import (
     CHUNK,
     MANIFEST_LIMIT,
@@ -153,17 +154,17 @@ class Layout:
         folder = self.root / "blobs" / algorithm
         with explained(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            temporary = _temporary(folder)
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+            beside = temporary(folder)
+            descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         try:
-            with NewBlob(descriptor, temporary, algorithm) as blob:
+            with NewBlob(descriptor, beside, algorithm) as blob:
                 yield blob
                 blob.finish()
-            with explained(temporary):
-                temporary.replace(folder / blob.digest.partition(":")[2])
+            with explained(beside):
+                beside.replace(folder / blob.digest.partition(":")[2])
         except BaseException:
             with suppress(FileNotFoundError):
-                temporary.unlink()
+                beside.unlink()
             raise
 
     def write(
@@ -199,12 +200,12 @@ class Layout:
         place = self.path(digest)
         with explained(place):
             place.parent.mkdir(parents=True, exist_ok=True)
-            temporary = _temporary(place.parent)
+            beside = temporary(place.parent)
             try:
-                _bring(file, temporary, move)
-                temporary.replace(place)
+                _bring(file, beside, move)
+                beside.replace(place)
             finally:
-                temporary.unlink(missing_ok=True)
+                beside.unlink(missing_ok=True)
         self._touch(digest)
 
     def write_manifest(self, descriptor: Descriptor, body: bytes, tags: Sequence[str] = ()) -> None:
@@ -348,22 +349,7 @@ class Layout:
         self._replace("index.json", json.dumps(document, separators=(",", ":")))
 
     def _replace(self, name: str, text: str) -> None:
-        temporary = _temporary(self.root)
-        try:
-            with temporary.open("x") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-                os.fchmod(file.fileno(), 0o644)
-            temporary.replace(self.root / name)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-
-
-def _temporary(folder: Path) -> Path:
-    """A name that nobody else uses; the standard module for this costs every start of the program 10 ms."""
-    return folder / f"{TEMPORARY}{os.urandom(8).hex()}"
+        write_atomically(self.root / name, text.encode(), durable=True, mode=0o644)
 
 
 def _bring(file: Path, place: Path, move: bool) -> None:
