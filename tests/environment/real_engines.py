@@ -8,13 +8,13 @@ import subprocess
 import pytest
 
 from serinus.environment import Runtime
-from serinus.environment.docker import Docker
-from serinus.environment.podman import Podman
+from serinus.environment.docker import docker
+from serinus.environment.podman import podman
 from serinus.environment.sandbox import Sandbox
 from serinus.registry import Descriptor
 from serinus.registry.layout import Layout
 
-ENGINES = {"docker": Docker, "podman": Podman}
+ENGINES = {"docker": docker, "podman": podman}
 REAL = [pytest.param(name, marks=getattr(pytest.mark, name)) for name in ENGINES]
 RUNTIMES = [pytest.param("sandbox", marks=pytest.mark.sandbox), *REAL]
 

@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,9 +15,9 @@ from images import Tiny, answered, layer_of, make_image
 from real_engines import REAL, forget, runtime_of
 
 from serinus.environment import Replica, Running, engine, wait
-from serinus.environment.docker import Docker
+from serinus.environment.docker import docker
 from serinus.environment.engine import LABEL, OWNER, Engine, Ran, lives, owner
-from serinus.environment.podman import Podman
+from serinus.environment.podman import podman
 from serinus.errors import RuntimeUnavailable
 from serinus.registry.layout import Layout
 
@@ -92,7 +92,7 @@ def loading(fake: FakeEngine, name: str = "") -> engine.Load:
 
 
 def started(fake: FakeEngine, replica: Replica) -> Running:
-    return Docker(runner=fake, load=loading(fake)).start(replica)
+    return docker(runner=fake, load=loading(fake)).start(replica)
 
 
 def test_a_container_is_shut_in(replica: Replica) -> None:
@@ -120,13 +120,13 @@ def test_an_image_is_loaded_once(replica: Replica) -> None:
         loading(fake)(engine, replica)
 
     for _ in range(2):
-        Podman(runner=fake, load=load).start(replica).stop()
+        podman(runner=fake, load=load).start(replica).stop()
     assert loads == ["podman"]
 
 
 def test_an_engine_that_names_images_by_their_manifest_is_understood(replica: Replica) -> None:
     fake = FakeEngine()
-    Docker(runner=fake, load=loading(fake, replica.image.digest)).start(replica).stop()
+    docker(runner=fake, load=loading(fake, replica.image.digest)).start(replica).stop()
     assert fake.images == {replica.image.digest}
 
 
@@ -194,22 +194,23 @@ def test_an_engine_that_does_not_answer_says_what_to_start(replica: Replica) -> 
     assert "start its daemon" in caught.value.todo
 
 
-@pytest.mark.parametrize("runtime", [Docker, Podman])
+@pytest.mark.parametrize("runtime", [docker, podman])
 def test_an_engine_that_is_not_installed_says_what_to_install(
-    replica: Replica, runtime: type[Docker | Podman]
+    replica: Replica, runtime: Callable[..., Engine]
 ) -> None:
     def missing(argv: Sequence[str], timeout: float | None = None) -> Ran:
         raise FileNotFoundError(2, "No such file or directory", argv[0])
 
-    with pytest.raises(RuntimeUnavailable, match=runtime.name) as caught:
-        runtime(runner=missing).start(replica)
+    engine = runtime(runner=missing)
+    with pytest.raises(RuntimeUnavailable, match=engine.name) as caught:
+        engine.start(replica)
     assert "apt-get install" in caught.value.todo
 
 
 def test_an_image_that_is_not_there_after_loading_is_an_error(replica: Replica) -> None:
     fake = FakeEngine()
     with pytest.raises(RuntimeUnavailable, match="does not have it afterwards"):
-        Docker(runner=fake, load=loading(fake, "another")).start(replica)
+        docker(runner=fake, load=loading(fake, "another")).start(replica)
 
 
 def test_an_image_without_a_port_is_an_error(tmp_path: Path) -> None:
@@ -227,10 +228,11 @@ def test_global_arguments_come_from_the_environment(replica: Replica) -> None:
         seen.append(argv)
         return Ran(1, "", "no")
 
-    for runtime, variable in ((Podman, "SERINUS_PODMAN_ARGS"), (Docker, "SERINUS_DOCKER_ARGS")):
+    for runtime, variable in ((podman, "SERINUS_PODMAN_ARGS"), (docker, "SERINUS_DOCKER_ARGS")):
+        made = runtime(runner=runner, environ={variable: "--runtime '/a b/runc'"})
         with pytest.raises(RuntimeUnavailable):
-            runtime(runner=runner, environ={variable: "--runtime '/a b/runc'"}).start(replica)
-        assert list(seen[-1][:3]) == [runtime.name, "--runtime", "/a b/runc"]
+            made.start(replica)
+        assert list(seen[-1][:3]) == [made.name, "--runtime", "/a b/runc"]
 
 
 def test_a_process_is_told_apart_from_a_later_one() -> None:
@@ -285,11 +287,11 @@ def test_nothing_is_left_after_ctrl_c_and_what_kill_9_left_makes_way(
     text = f"""
         import os, sys, signal, time
         from serinus.environment import Replica, wait
-        from serinus.environment.{name} import {name.title()}
+        from serinus.environment.{name} import {name}
         from serinus.registry.layout import Layout
         layout = Layout({str(loaded.layout.root)!r})
         replica = Replica("tiny", layout, layout.resolve("latest"), {port})
-        running = {name.title()}().start(replica)
+        running = {name}().start(replica)
         wait.ready("http://127.0.0.1:{port}", running)
         os.kill(os.getpid(), getattr(signal, sys.argv[1]))
         time.sleep(60)

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from serinus.contract import Contract
 from serinus.environment import Replica, Running, wait
-from serinus.environment.docker import Docker
+from serinus.environment.docker import docker as docker_runtime
 from serinus.errors import BuildError, SecretFound
 from serinus.image import base
 from serinus.image import lock as locks
@@ -311,7 +311,7 @@ def test_docker_builds_the_same_service(real: Project, docker_base: str, tmp_pat
     assert config["Labels"]["dev.serinus.contract"] == Contract(contract.request, contract.response).to_json()
     assert (config["User"], config["Entrypoint"], config["WorkingDir"]) == ("65532:65532", ENTRYPOINT, "/srv")
     built, port = build(real), free_port()
-    running = Docker().start(
+    running = docker_runtime().start(
         Replica(f"serinus-test-ours-{os.getpid()}", layout_of(real), built.descriptor, port)
     )
     try:

@@ -181,13 +181,13 @@ def _image(wanted: _Wanted, name: str, runtime: str) -> int:
 
 def _runtime(name: str) -> Runtime:
     if name == "docker":
-        from serinus.environment.docker import Docker
+        from serinus.environment.docker import docker
 
-        return Docker()
+        return docker()
     if name == "podman":
-        from serinus.environment.podman import Podman
+        from serinus.environment.podman import podman
 
-        return Podman()
+        return podman()
     from serinus.environment.sandbox import Sandbox
 
     return Sandbox()

@@ -44,7 +44,10 @@ class Running(Protocol):
 class Runtime(Protocol):
     """Runs images. ``start`` returns at once; whether the service is ready is asked over HTTP."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What a person calls it: ``sandbox``, ``docker``, ``podman``."""
+        ...
 
     def start(self, replica: Replica) -> Running:
         """Start a replica.

@@ -6,7 +6,6 @@ import os
 import shlex
 from collections.abc import Mapping
 
-from serinus.environment import Replica, Running
 from serinus.environment.engine import Engine, Load, Runner, bring, run
 
 REMEDY = (
@@ -14,8 +13,8 @@ REMEDY = (
 )
 
 
-class Docker:
-    """Runs images in Docker.
+def docker(*, runner: Runner = run, load: Load = bring, environ: Mapping[str, str] = os.environ) -> Engine:
+    """The runtime that runs images in Docker.
 
     Docker's own variables hold (``DOCKER_HOST``, ``DOCKER_CONTEXT``). Global arguments of the program
     (``--context``, ``--host``) are taken from ``SERINUS_DOCKER_ARGS``.
@@ -25,19 +24,5 @@ class Docker:
         load: brings an image into the engine.
         environ: where the arguments stand.
     """
-
-    name = "docker"
-
-    def __init__(
-        self, *, runner: Runner = run, load: Load | None = None, environ: Mapping[str, str] = os.environ
-    ) -> None:
-        command = ("docker", *shlex.split(environ.get("SERINUS_DOCKER_ARGS", "")))
-        self._engine = Engine(self.name, command, REMEDY, load or bring, runner)
-
-    def start(self, replica: Replica) -> Running:
-        """Start a replica.
-
-        Raises:
-            RuntimeUnavailable: Docker is not there or refused; the message says what to do.
-        """
-        return self._engine.start(replica)
+    command = ("docker", *shlex.split(environ.get("SERINUS_DOCKER_ARGS", "")))
+    return Engine("docker", command, REMEDY, load, runner)

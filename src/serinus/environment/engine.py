@@ -84,7 +84,7 @@ def run(argv: Sequence[str], timeout: float | None = None) -> Ran:
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """A container engine behind its command line."""
+    """A container engine behind its command line; a :class:`~serinus.environment.Runtime`."""
 
     name: str
     command: tuple[str, ...]

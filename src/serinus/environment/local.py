@@ -22,7 +22,7 @@ from serinus.events import Noted, Observer, ignore
 from serinus.files import cache_folder, write_atomically
 from serinus.image import contracts, lock, promises
 from serinus.image.settings import settings
-from serinus.image.sources import find_model
+from serinus.image.sources import ModelPlace, find_model
 from serinus.image.stages import FOLDER
 from serinus.project import Project
 
@@ -61,7 +61,7 @@ def prepare(project: Project, port: int, *, host: str = "127.0.0.1", observer: O
     argv = (sys.executable, "-S", "-s", "-m", "serinus.serving", "--settings", str(folder / "service.json"))
     return Prepared(
         (*argv, "--host", host, "--port", str(port)),
-        _workplace(project, folder / "here"),
+        _workplace(project, model, folder / "here"),
         contracts.environment(os.environ, f"{runtime}:{installed}", cache_folder() / "bytecode"),
     )
 
@@ -72,12 +72,11 @@ def _write(folder: Path, service: str, contract: Contract | None) -> None:
         write_atomically(folder / "contract.json", contract.to_json().encode())
 
 
-def _workplace(project: Project, folder: Path) -> Path:
+def _workplace(project: Project, model: ModelPlace | None, folder: Path) -> Path:
     """The folder in which the service finds its code, and its model under the path that it has in the image.
 
     That is the project's folder, unless the model comes from elsewhere: then a folder of links.
     """
-    model = find_model(project)
     if model is None or model.source.resolve() == (project.root / model.path).resolve():
         return project.root
     shutil.rmtree(folder, ignore_errors=True)

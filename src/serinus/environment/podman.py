@@ -6,7 +6,6 @@ import os
 import shlex
 from collections.abc import Mapping
 
-from serinus.environment import Replica, Running
 from serinus.environment.engine import Engine, Load, Runner, bring, run
 
 REMEDY = (
@@ -15,8 +14,8 @@ REMEDY = (
 )
 
 
-class Podman:
-    """Runs images in Podman.
+def podman(*, runner: Runner = run, load: Load = bring, environ: Mapping[str, str] = os.environ) -> Engine:
+    """The runtime that runs images in Podman.
 
     Podman's own configuration holds: ``containers.conf`` (``CONTAINERS_CONF``), ``CONTAINER_HOST``. Global
     arguments of the program (``--runtime``, ``--cgroup-manager``) are taken from ``SERINUS_PODMAN_ARGS``.
@@ -26,19 +25,5 @@ class Podman:
         load: brings an image into the engine.
         environ: where the arguments stand.
     """
-
-    name = "podman"
-
-    def __init__(
-        self, *, runner: Runner = run, load: Load | None = None, environ: Mapping[str, str] = os.environ
-    ) -> None:
-        command = ("podman", *shlex.split(environ.get("SERINUS_PODMAN_ARGS", "")))
-        self._engine = Engine(self.name, command, REMEDY, load or bring, runner)
-
-    def start(self, replica: Replica) -> Running:
-        """Start a replica.
-
-        Raises:
-            RuntimeUnavailable: Podman is not there or refused; the message says what to do.
-        """
-        return self._engine.start(replica)
+    command = ("podman", *shlex.split(environ.get("SERINUS_PODMAN_ARGS", "")))
+    return Engine("podman", command, REMEDY, load, runner)
