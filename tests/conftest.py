@@ -27,7 +27,7 @@ def _runs(*command: str) -> bool:
 
 
 def _sandbox() -> bool:
-    from serinus.environment.sandbox import available
+    from serinus.runtimes.sandbox import available
 
     return available()
 

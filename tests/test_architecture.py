@@ -23,7 +23,8 @@ ORDER = (
     "project",
     "registry",
     "image",
-    "environment",
+    "runtimes",
+    "checks",
     "cli",
 )
 """A package imports itself and what stands left of it."""

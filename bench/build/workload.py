@@ -115,7 +115,7 @@ def make_docker_base(docker: str, project: Project, work: Path, cache: Path) -> 
 
     pip is what `docker build` installs with; no time goes into fetching the wheels.
     """
-    from serinus.environment import launch, rootfs
+    from serinus.runtimes import launch, rootfs
     from serinus.registry.layout import Layout
 
     layout = Layout(project.root / ".serinus" / "layout")

@@ -2,9 +2,9 @@
 
 The flow, and the package that serves each stage::
 
-    project  ->  contract  ->  image  ->  registry  ->  environment
-    serinus.toml  what callers  layers,     push, pull,   sandbox, docker,
-                  can rely on   manifest    referrers     podman
+    project  ->  contract  ->  image  ->  registry  ->  runtimes  ->  checks
+    serinus.toml  what callers  layers,     push, pull,   sandbox,     every layer,
+                  can rely on   manifest    referrers     docker, ...  in parallel
 
 ``serving`` is what runs inside the image. The names below are the public API; everything that the
 command line does is a call of it. They are imported when first used, so that ``import serinus`` inside

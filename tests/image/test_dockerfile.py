@@ -21,8 +21,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serinus.contract import Contract
-from serinus.environment import Replica, Running, wait
-from serinus.environment.docker import docker as docker_runtime
+from serinus.runtimes import Replica, Running, wait
+from serinus.runtimes.docker import docker as docker_runtime
 from serinus.errors import BuildError, SecretFound
 from serinus.image import base
 from serinus.image import lock as locks

@@ -12,7 +12,7 @@ import pytest
 
 from parts import RealRegistry, docker_registry, free_port
 from serinus.cli import run
-from serinus.environment.wait import ask
+from serinus.runtimes.wait import ask
 from serinus.registry.layout import Layout
 
 pytestmark = [pytest.mark.registry, pytest.mark.mmdebstrap, pytest.mark.network]

@@ -11,7 +11,7 @@ import pytest
 from served import SOURCE, serving
 from tiny_models import logarithm, save
 
-NEVER = ("serinus.project", "serinus.image", "serinus.registry", "serinus.environment", "serinus.cli")
+NEVER = ("serinus.project", "serinus.image", "serinus.registry", "serinus.runtimes", "serinus.cli")
 NEVER += ("httpx", "click", "rich", "uv", "isal", "watchfiles", "prometheus_client", "serinus.events")
 MODULES = sorted(
     f"serinus.serving.{path.stem}"

@@ -16,8 +16,8 @@ import click
 from serinus.cli.output import Output, json_option, project_option
 
 if TYPE_CHECKING:
-    from serinus.environment import Running, Runtime
-    from serinus.environment.local import Local
+    from serinus.runtimes import Running, Runtime
+    from serinus.runtimes.local import Local
 
 RUNTIMES = ("sandbox", "docker", "podman")
 
@@ -97,7 +97,7 @@ def _port(folder: str, port: int | None) -> int:
 
 
 def _source(wanted: _Wanted, reload: bool) -> int:
-    from serinus.environment.local import Local, Prepared, changes, prepare
+    from serinus.runtimes.local import Local, Prepared, changes, prepare
     from serinus.project import Project
 
     def prepared(project: Project) -> Prepared:
@@ -143,7 +143,7 @@ class _Watch:
 
     def _is_settled(self) -> bool:
         """Whether there is nothing to wait for but the next change; says what has become of the start."""
-        from serinus.environment.wait import ask
+        from serinus.runtimes.wait import ask
 
         code = self._local.wait(0)
         if code is not None:
@@ -162,7 +162,7 @@ class _Watch:
 
 
 def _image(wanted: _Wanted, name: str, runtime: str) -> int:
-    from serinus.environment import Replica
+    from serinus.runtimes import Replica
     from serinus.image.publish import find
     from serinus.image.stages import FOLDER
     from serinus.registry.layout import Layout
@@ -181,21 +181,21 @@ def _image(wanted: _Wanted, name: str, runtime: str) -> int:
 
 def _runtime(name: str) -> Runtime:
     if name == "docker":
-        from serinus.environment.docker import docker
+        from serinus.runtimes.docker import docker
 
         return docker()
     if name == "podman":
-        from serinus.environment.podman import podman
+        from serinus.runtimes.podman import podman
 
         return podman()
-    from serinus.environment.sandbox import Sandbox
+    from serinus.runtimes.sandbox import Sandbox
 
     return Sandbox()
 
 
 def _until_stopped(wanted: _Wanted, running: Running, document: dict[str, Any]) -> int:
     """Say where it answers once it is ready; pass on its log until it ends or is stopped; the exit code."""
-    from serinus.environment.wait import follow, ready
+    from serinus.runtimes.wait import follow, ready
 
     def sleep(seconds: float) -> None:
         if wanted.stop.wait(seconds):

@@ -1,4 +1,4 @@
-"""Environments: where versions run. For now the runtimes, which run a replica of an image.
+"""Runtimes: what runs a replica of an image.
 
 A :class:`Runtime` has three adapters: ``sandbox`` (bubblewrap and the image's own root file system,
 unprivileged), ``docker`` and ``podman``.

@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from images import digest_of, layer_of, put
 
-from serinus.environment import rootfs
+from serinus.runtimes import rootfs
 from serinus.errors import DigestMismatch, NotFound, RegistryError, RuntimeUnavailable
 from serinus.image import Layer
 from serinus.registry import LAYER, Descriptor

@@ -26,7 +26,7 @@ from contextlib import contextmanager
 from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, LOCK_UN, flock
 from pathlib import Path
 
-from serinus.environment.unpack import Marks, inside, unpack
+from serinus.runtimes.unpack import Marks, inside, unpack
 from serinus.errors import RuntimeUnavailable
 from serinus.files import cache_folder
 from serinus.image import Layer

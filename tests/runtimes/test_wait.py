@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from serinus.environment import wait
+from serinus.runtimes import wait
 from serinus.errors import ServiceError
 
 Said = tuple[int, bytes] | OSError

@@ -18,9 +18,9 @@ from typing import NoReturn
 import pytest
 from images import Tiny, answered, digest_of, layer_of, make_image, put, sys_python
 
-from serinus.environment import Replica, rootfs, wait
-from serinus.environment.launch import User
-from serinus.environment.sandbox import Bind, Sandbox, arguments, available, run
+from serinus.runtimes import Replica, rootfs, wait
+from serinus.runtimes.launch import User
+from serinus.runtimes.sandbox import Bind, Sandbox, arguments, available, run
 from serinus.errors import RuntimeUnavailable, ServiceError
 from serinus.image import Layer
 from serinus.registry import LAYER
@@ -120,8 +120,8 @@ def test_the_sandbox_dies_with_the_one_who_started_it(tiny: Tiny, port: int, cac
     text = f"""
         import time
         from pathlib import Path
-        from serinus.environment import Replica, wait
-        from serinus.environment.sandbox import Sandbox
+        from serinus.runtimes import Replica, wait
+        from serinus.runtimes.sandbox import Sandbox
         from serinus.registry.layout import Layout
         layout = Layout({str(tiny.layout.root)!r})
         replica = Replica("tiny", layout, layout.resolve("latest"), {port})

@@ -97,7 +97,7 @@ def _mirror(source: Path, target: Path, path: tuple[str, ...], model: Path) -> N
 
 
 class Local:
-    """The service from source, started again on every change; a :class:`~serinus.environment.Running`.
+    """The service from source, started again on every change; a :class:`~serinus.runtimes.Running`.
 
     Args:
         project: loads the project anew, so that a change of its file counts.

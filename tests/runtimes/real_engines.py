@@ -7,10 +7,10 @@ import subprocess
 
 import pytest
 
-from serinus.environment import Runtime
-from serinus.environment.docker import docker
-from serinus.environment.podman import podman
-from serinus.environment.sandbox import Sandbox
+from serinus.runtimes import Runtime
+from serinus.runtimes.docker import docker
+from serinus.runtimes.podman import podman
+from serinus.runtimes.sandbox import Sandbox
 from serinus.registry import Descriptor
 from serinus.registry.layout import Layout
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from serinus.environment.unpack import inside
+from serinus.runtimes.unpack import inside
 from serinus.errors import NotFound, RegistryError
 from serinus.image import Layer
 from serinus.registry import INDEXES, Descriptor, Platform, this_platform

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
-from serinus.environment import Running
+from serinus.runtimes import Running
 from serinus.errors import ServiceError
 
 _FIRST = 0.02

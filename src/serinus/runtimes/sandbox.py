@@ -25,9 +25,9 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from serinus.environment import Replica, Running, rootfs
-from serinus.environment import launch as launching
-from serinus.environment.launch import Launch, User
+from serinus.runtimes import Replica, Running, rootfs
+from serinus.runtimes import launch as launching
+from serinus.runtimes.launch import Launch, User
 from serinus.errors import RuntimeUnavailable
 
 _ISOLATED = (

@@ -14,10 +14,10 @@ import pytest
 from images import Tiny, answered, layer_of, make_image
 from real_engines import REAL, forget, runtime_of
 
-from serinus.environment import Replica, Running, engine, wait
-from serinus.environment.docker import docker
-from serinus.environment.engine import LABEL, OWNER, Engine, Ran, lives, owner
-from serinus.environment.podman import podman
+from serinus.runtimes import Replica, Running, engine, wait
+from serinus.runtimes.docker import docker
+from serinus.runtimes.engine import LABEL, OWNER, Engine, Ran, lives, owner
+from serinus.runtimes.podman import podman
 from serinus.errors import RuntimeUnavailable
 from serinus.registry.layout import Layout
 
@@ -286,8 +286,8 @@ def test_nothing_is_left_after_ctrl_c_and_what_kill_9_left_makes_way(
 ) -> None:
     text = f"""
         import os, sys, signal, time
-        from serinus.environment import Replica, wait
-        from serinus.environment.{name} import {name}
+        from serinus.runtimes import Replica, wait
+        from serinus.runtimes.{name} import {name}
         from serinus.registry.layout import Layout
         layout = Layout({str(loaded.layout.root)!r})
         replica = Replica("tiny", layout, layout.resolve("latest"), {port})

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from images import layer_of, make_image, make_index
 
-from serinus.environment import launch
-from serinus.environment.launch import Launch, User
+from serinus.runtimes import launch
+from serinus.runtimes.launch import Launch, User
 from serinus.errors import NotFound, RegistryError
 from serinus.registry import Platform
 from serinus.registry.layout import Layout

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from real_engines import ENGINES, RUNTIMES, forget, runtime_of
 
-from serinus.environment import Replica, wait
+from serinus.runtimes import Replica, wait
 from serinus.image.build import build, layout_of
 from serinus.project import Project
 from serinus.registry import Descriptor

@@ -6,7 +6,7 @@ import os
 import shlex
 from collections.abc import Mapping
 
-from serinus.environment.engine import Engine, Load, Runner, bring, run
+from serinus.runtimes.engine import Engine, Load, Runner, bring, run
 
 REMEDY = (
     "Install Podman (apt-get install podman runc containernetworking-plugins); if its OCI runtime fails, "

@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
-from serinus.environment import Replica
-from serinus.environment import launch as launching
-from serinus.environment.launch import Image
+from serinus.runtimes import Replica
+from serinus.runtimes import launch as launching
+from serinus.runtimes.launch import Image
 from serinus.errors import RuntimeUnavailable
 
 LABEL = "dev.serinus.replica"
@@ -84,7 +84,7 @@ def run(argv: Sequence[str], timeout: float | None = None) -> Ran:
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """A container engine behind its command line; a :class:`~serinus.environment.Runtime`."""
+    """A container engine behind its command line; a :class:`~serinus.runtimes.Runtime`."""
 
     name: str
     command: tuple[str, ...]
