@@ -115,8 +115,8 @@ def make_docker_base(docker: str, project: Project, work: Path, cache: Path) -> 
 
     pip is what `docker build` installs with; no time goes into fetching the wheels.
     """
-    from serinus.runtimes import launch, rootfs
     from serinus.registry.layout import Layout
+    from serinus.runtimes import launch, rootfs
 
     layout = Layout(project.root / ".serinus" / "layout")
     image = launch.read(layout, layout.resolve(f"{NAME}:latest"))

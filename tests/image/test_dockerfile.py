@@ -21,8 +21,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serinus.contract import Contract
-from serinus.runtimes import Replica, Running, wait
-from serinus.runtimes.docker import docker as docker_runtime
 from serinus.errors import BuildError, SecretFound
 from serinus.image import base
 from serinus.image import lock as locks
@@ -32,6 +30,8 @@ from serinus.image.lock import Lock, LockedBase, Pin
 from serinus.image.promises import of_project
 from serinus.project import Image, Model, Project, Service
 from serinus.registry import Platform
+from serinus.runtimes import Replica, Running, wait
+from serinus.runtimes.docker import docker as docker_runtime
 
 A, B = "sha256:" + "a" * 64, "sha256:" + "b" * 64
 PINNED = Lock("3.11", (), (), (Pin("six", "1.17.0", "", (A,)),), A)

@@ -12,8 +12,8 @@ import pytest
 
 from parts import RealRegistry, docker_registry, free_port
 from serinus.cli import run
-from serinus.runtimes.wait import ask
 from serinus.registry.layout import Layout
+from serinus.runtimes.wait import ask
 
 pytestmark = [pytest.mark.registry, pytest.mark.mmdebstrap, pytest.mark.network]
 

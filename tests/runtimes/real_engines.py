@@ -7,12 +7,12 @@ import subprocess
 
 import pytest
 
+from serinus.registry import Descriptor
+from serinus.registry.layout import Layout
 from serinus.runtimes import Runtime
 from serinus.runtimes.docker import docker
 from serinus.runtimes.podman import podman
 from serinus.runtimes.sandbox import Sandbox
-from serinus.registry import Descriptor
-from serinus.registry.layout import Layout
 
 ENGINES = {"docker": docker, "podman": podman}
 REAL = [pytest.param(name, marks=getattr(pytest.mark, name)) for name in ENGINES]

@@ -14,12 +14,12 @@ import pytest
 from images import Tiny, answered, layer_of, make_image
 from real_engines import REAL, forget, runtime_of
 
+from serinus.errors import RuntimeUnavailable
+from serinus.registry.layout import Layout
 from serinus.runtimes import Replica, Running, engine, wait
 from serinus.runtimes.docker import docker
 from serinus.runtimes.engine import LABEL, OWNER, Engine, Ran, lives, owner
 from serinus.runtimes.podman import podman
-from serinus.errors import RuntimeUnavailable
-from serinus.registry.layout import Layout
 
 
 @dataclass

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from images import layer_of, make_image, make_index
 
-from serinus.runtimes import launch
-from serinus.runtimes.launch import Launch, User
 from serinus.errors import NotFound, RegistryError
 from serinus.registry import Platform
 from serinus.registry.layout import Layout
+from serinus.runtimes import launch
+from serinus.runtimes.launch import Launch, User
 
 PASSWD = "root:x:0:0:root:/root:/bin/sh\nbird:x:12:34::/nest:/bin/sh\nbroken\nodd:x:a:b:c:d:e\n"
 GROUP = "root:x:0:\nflock:x:77:bird\n"

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 from real_engines import ENGINES, RUNTIMES, forget, runtime_of
 
-from serinus.runtimes import Replica, wait
 from serinus.image.build import build, layout_of
 from serinus.project import Project
 from serinus.registry import Descriptor
 from serinus.registry.layout import Layout
+from serinus.runtimes import Replica, wait
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "roberta"
 ANSWERS = {

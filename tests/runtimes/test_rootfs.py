@@ -19,11 +19,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from images import digest_of, layer_of, put
 
-from serinus.runtimes import rootfs
 from serinus.errors import DigestMismatch, NotFound, RegistryError, RuntimeUnavailable
 from serinus.image import Layer
 from serinus.registry import LAYER, Descriptor
 from serinus.registry.layout import Layout
+from serinus.runtimes import rootfs
 
 
 @dataclass(frozen=True)

@@ -18,13 +18,13 @@ from typing import NoReturn
 import pytest
 from images import Tiny, answered, digest_of, layer_of, make_image, put, sys_python
 
-from serinus.runtimes import Replica, rootfs, wait
-from serinus.runtimes.launch import User
-from serinus.runtimes.sandbox import Bind, Sandbox, arguments, available, run
 from serinus.errors import RuntimeUnavailable, ServiceError
 from serinus.image import Layer
 from serinus.registry import LAYER
 from serinus.registry.layout import Layout
+from serinus.runtimes import Replica, rootfs, wait
+from serinus.runtimes.launch import User
+from serinus.runtimes.sandbox import Bind, Sandbox, arguments, available, run
 
 Script = Callable[[str], Replica]
 

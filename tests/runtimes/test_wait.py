@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from serinus.runtimes import wait
 from serinus.errors import ServiceError
+from serinus.runtimes import wait
 
 Said = tuple[int, bytes] | OSError
 

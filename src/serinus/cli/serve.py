@@ -97,8 +97,8 @@ def _port(folder: str, port: int | None) -> int:
 
 
 def _source(wanted: _Wanted, reload: bool) -> int:
-    from serinus.runtimes.local import Local, Prepared, changes, prepare
     from serinus.project import Project
+    from serinus.runtimes.local import Local, Prepared, changes, prepare
 
     def prepared(project: Project) -> Prepared:
         made = prepare(project, wanted.port, host=wanted.host, observer=wanted.output.observer)
@@ -162,10 +162,10 @@ class _Watch:
 
 
 def _image(wanted: _Wanted, name: str, runtime: str) -> int:
-    from serinus.runtimes import Replica
     from serinus.image.publish import find
     from serinus.image.stages import FOLDER
     from serinus.registry.layout import Layout
+    from serinus.runtimes import Replica
 
     own = Layout(Path(wanted.folder) / FOLDER / "layout")
     layout, image = find(name, own, observer=wanted.output.observer)

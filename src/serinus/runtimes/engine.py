@@ -19,10 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
+from serinus.errors import RuntimeUnavailable
 from serinus.runtimes import Replica
 from serinus.runtimes import launch as launching
 from serinus.runtimes.launch import Image
-from serinus.errors import RuntimeUnavailable
 
 LABEL = "dev.serinus.replica"
 """Label of every container that Serinus starts; its value is the replica's name."""

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from serinus.runtimes.unpack import inside
 from serinus.errors import NotFound, RegistryError
 from serinus.image import Layer
 from serinus.registry import INDEXES, Descriptor, Platform, this_platform
 from serinus.registry.content import parse_descriptor
 from serinus.registry.layout import Layout
+from serinus.runtimes.unpack import inside
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """Where programs are looked for when the image does not say."""

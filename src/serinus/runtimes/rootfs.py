@@ -26,11 +26,11 @@ from contextlib import contextmanager
 from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, LOCK_UN, flock
 from pathlib import Path
 
-from serinus.runtimes.unpack import Marks, inside, unpack
 from serinus.errors import RuntimeUnavailable
 from serinus.files import cache_folder
 from serinus.image import Layer
 from serinus.registry.layout import Layout
+from serinus.runtimes.unpack import Marks, inside, unpack
 
 _UNUSED = 14 * 24 * 3600.0
 """Seconds after which a root that nobody has used makes room."""

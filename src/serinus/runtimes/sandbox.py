@@ -25,10 +25,10 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from serinus.errors import RuntimeUnavailable
 from serinus.runtimes import Replica, Running, rootfs
 from serinus.runtimes import launch as launching
 from serinus.runtimes.launch import Launch, User
-from serinus.errors import RuntimeUnavailable
 
 _ISOLATED = (
     *("--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts"),

@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
-from serinus.runtimes import Running
 from serinus.errors import ServiceError
+from serinus.runtimes import Running
 
 _FIRST = 0.02
 _LONGEST = 0.25
