@@ -46,7 +46,7 @@ def project_file() -> Iterator[str]:
     yield "An unknown key is an error."
     section = ""
     for name, default, text in keys():
-        table, key = name.split(".")
+        table, key = name.rsplit(".", 1)
         if table != section:
             section = table
             yield f"\n## [{table}]\n\n| key | default | |\n|---|---|---|"

@@ -15,7 +15,8 @@
     │   ├── Unauthorized        credentials are missing, wrong or too weak
     │   ├── DigestMismatch      what came is not what was asked for
     │   └── Unavailable         the registry could not be reached, or kept failing
-    └── RuntimeUnavailable      a container runtime is missing or refused
+    ├── RuntimeUnavailable      a container runtime is missing or refused
+    └── CheckError              a report cannot be read, or does not show what is required
 
 One class for each thing that a caller would handle differently. The message is written where the error
 is raised, and names the object, what was found and what was expected; ``todo`` says what to do next.
@@ -91,3 +92,7 @@ class Unavailable(RegistryError):
 
 class RuntimeUnavailable(SerinusError):
     """A container runtime is missing or refused to run an image."""
+
+
+class CheckError(SerinusError):
+    """A report cannot be read, does not belong to its image, or does not show what is required."""

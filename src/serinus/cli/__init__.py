@@ -32,6 +32,7 @@ _COMMANDS = {
     "init": "start",
     "config": "start",
     "serve": "serve",
+    "check": "check",
     "build": "build",
     "publish": "publish",
     "pull": "publish",

@@ -171,7 +171,7 @@ def _image(wanted: _Wanted, name: str, runtime: str) -> int:
     layout, image = find(name, own, observer=wanted.output.observer)
     wanted.heed_signals()
     replica = Replica(f"serve-{wanted.port}", layout, image, wanted.port, wanted.host)
-    running = _runtime(runtime).start(replica)
+    running = runtime_named(runtime).start(replica)
     try:
         document = {"runtime": runtime, "image": name, "digest": image.digest}
         return _until_stopped(wanted, running, document)
@@ -179,7 +179,8 @@ def _image(wanted: _Wanted, name: str, runtime: str) -> int:
         running.stop()
 
 
-def _runtime(name: str) -> Runtime:
+def runtime_named(name: str) -> Runtime:
+    """The runtime of that name."""
     if name == "docker":
         from serinus.runtimes.docker import docker
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,10 +48,16 @@ def config(output: Output, list_: bool, folder: str) -> None:
         output.result(document, table([(n, "required" if d is ... else _shown(d), t) for n, d, t in known]))
         return
     described = describe(Project.load(folder))
-    lines = [
-        f"{t}.{k} = {_shown(v)}" for t, keys_ in described.items() if t != "root" for k, v in keys_.items()
-    ]
+    lines = [f"{name} = {_shown(value)}" for name, value in _flat(described) if name != "root"]
     output.result(described, [f"# {described['root']}", *lines])
+
+
+def _flat(table: dict[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in table.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{path}{name}.")
+        else:
+            yield path + name, value
 
 
 def _shown(value: Any) -> str:

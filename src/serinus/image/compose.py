@@ -41,7 +41,8 @@ class Parts:
         """What the image says about itself."""
         service, contract = self.project.service, self.contract
         promised = Contract(contract.request, contract.response).to_json() if contract else None
-        return manifests.Facts(service.name, service.port, promised, model_digest(self.contents), self.told)
+        told = {"version": service.version or "", **self.told}
+        return manifests.Facts(service.name, service.port, promised, model_digest(self.contents), told)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,15 +21,20 @@ from serinus.registry.layout import Layout
 from serinus.registry.places import Connect, connect, opened, place
 
 
-def packages(project: Project, observer: Observer = ignore) -> Path:
+def packages(project: Project, observer: Observer = ignore, *, locked: bool = False) -> Path:
     """The project's locked packages, installed for this machine and the Python that runs us.
+
+    Args:
+        project: the project.
+        observer: told of each step.
+        locked: a missing or outdated lock is an error; otherwise it is made anew.
 
     Raises:
         LockError: they cannot be locked or installed.
     """
-    locked, inputs = lock.ensure(project, observer=observer)
+    pins, inputs = lock.ensure(project, locked=locked, observer=observer)
     here, python = this_platform(), contracts.own_python().version
-    return install.tree(locked, here, python, folder=project.root, index=inputs.index, observer=observer)
+    return install.tree(pins, here, python, folder=project.root, index=inputs.index, observer=observer)
 
 
 def of_project(project: Project, observer: Observer = ignore) -> Contract | None:

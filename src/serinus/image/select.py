@@ -46,7 +46,8 @@ DEFAULTS = (
     # virtual environments; a folder that holds pyvenv.cfg is one under any name, see walk
     ".venv/", "venv/",
     # what was built, and what a service does not need
-    "/build/", "/dist/", "*.egg-info/", "/tests/", "/test/", "/docs/", "/notebooks/",
+    "/build/", "/dist/", "*.egg-info/", "/tests/", "/test/", "/checks/", "/docs/", "/notebooks/",
+    "/labelled.jsonl",
     ".github/", ".gitlab-ci.yml", ".gitignore", ".gitattributes", ".gitmodules", ".pre-commit-config.yaml",
     ".idea/", ".vscode/",
     "/Dockerfile*", "/.dockerignore", "/Makefile",

@@ -17,4 +17,6 @@ def settings(project: Project, *, model: str | None, contract: str | None, build
         contract: path of the contract file, where the service finds it.
         build: digest over the image's layers.
     """
-    return Settings(**asdict(project.service), model=model, contract=contract, build=build)
+    told = asdict(project.service)
+    del told["version"]  # of the promise: the server gives out the digest
+    return Settings(**told, model=model, contract=contract, build=build)

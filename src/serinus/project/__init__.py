@@ -7,7 +7,7 @@ and keeps what it found valid, because importing pydantic takes longer than the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import Field, dataclass, field, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,9 @@ class Service:
 
     name: str = _key(pattern=r"^[a-z0-9]+(?:[._-][a-z0-9]+)*$")
     """Name of the service and of its image: lower-case letters and digits, single `.`, `_` or `-` between."""
+    version: str | None = _key(None, pattern=r"^\d+\.\d+\.\d+(?:[-+][0-9A-Za-z.+-]+)?$")
+    """Version of what the service promises, `MAJOR.MINOR.PATCH` (Semantic Versioning 2.0.0); it goes into the
+    image. A change that breaks callers needs a new major version, see the check `contract.compatible`."""
     entrypoint: str | None = _key(None, pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$")
     """`module:attribute` of a typed function or of a WSGI or ASGI app. Without it, `model.path` is an ONNX
     file that is served as it is."""
@@ -54,6 +57,9 @@ class Model:
     """Where the model comes from: a file or a folder, relative to the project. Default: `model.path`."""
     path: str | None = _key(None, inside=True)
     """Where the service finds the model, relative to its working directory. Default: `model.source`."""
+    digest: str | None = _key(None, pattern=r"^sha256:[0-9a-f]{64}$")
+    """What the model must be: the digest of its file, or of its folder as `serinus check` says it; see the
+    check `model.digest`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +99,164 @@ class Image:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DependencyChecks:
+    """Bounds of the checks of the dependencies."""
+
+    forbidden_licences: tuple[str, ...] = _key(())
+    """SPDX identifiers of licences that no installed package may have; `*` is anything: `"AGPL-*"`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelChecks:
+    """Bounds of the checks of the model."""
+
+    forbid_pickle: bool = _key(False)
+    """Whether a pickled model is a failure: loading one runs whatever code it holds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransportChecks:
+    """Bounds of the checks of the way there and back."""
+
+    ready: float = _key(60.0, unit="seconds", gt=0)
+    """Longest time from the start to readiness, in seconds or like `"60s"`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContractChecks:
+    """Bounds of the checks of the contract."""
+
+    requests: int = _key(50, ge=1, le=10_000)
+    """Requests that are generated from the request schema."""
+    seed: int = _key(0, ge=0)
+    """Of the generated requests: the same seed, the same requests."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BehaviourChecks:
+    """Bounds of the checks of what the service answers."""
+
+    tolerance: float = _key(1e-4, ge=0)
+    """Numbers of two answers are equal within this, relative or absolute."""
+    batch_tolerance: float = _key(0.05, ge=0)
+    """The same for an answer from a batch: quantised models round differently there."""
+    invariant: tuple[str, ...] = _key((), each=r"^(?:case|whitespace|typos)$")
+    """Changes of a request's texts that must not change the prediction: `case`, `whitespace`, `typos`."""
+    flips: tuple[str, ...] = _key((), each=r"^negation$")
+    """Changes that must change the prediction: `negation` (`is` becomes `is not`)."""
+    allowed: float = _key(0.0, ge=0, le=1)
+    """Share of the changed requests of one kind that may behave otherwise."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QualityChecks:
+    """Bounds of the checks of how good the predictions are."""
+
+    metric: str = _key("accuracy", pattern=r"^(?:accuracy|f1|auc|rmse|[A-Za-z_][\w.]*:[A-Za-z_]\w*)$")
+    """`accuracy`, `f1` (macro average over the labels), `auc`, `rmse`, or `module:function` of the
+    project's own: it takes the labels and the predictions and gives a number, the higher the better."""
+    score: str | None = _key(None, pattern=r"^(?:/.*)?$")
+    """JSON Pointer to the number by which `auc` ranks; default `checks.prediction`."""
+    floor: float | None = _key(None)
+    """Worst value of the metric that passes; for `rmse`, which is better when lower, the highest."""
+    slice_floor: float | None = _key(None)
+    """The same for every slice of the labelled data with at least 30 rows."""
+    alpha: float = _key(0.01, gt=0, lt=0.5)
+    """Chance that a version no worse than the one in charge is called worse, over all slices together."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DriftChecks:
+    """Bounds of the checks of how predictions and inputs are distributed."""
+
+    reference: str | None = _key(None, inside=True)
+    """File of requests, with their responses where known, `{"request": ..., "response": ...}` a line.
+    Without it the predictions of the version in charge are the reference."""
+    alpha: float = _key(0.01, gt=0, lt=0.5)
+    """Chance that two samples of the same distribution are called different, over all features together."""
+    fail: bool = _key(False)
+    """Whether drift is a failure; otherwise it is a warning."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpeedChecks:
+    """Budgets of the checks of time and memory."""
+
+    p50: float | None = _key(None, unit="seconds", gt=0)
+    """Longest median of the latencies at one connection, in seconds or like `"20ms"`."""
+    p95: float | None = _key(None, unit="seconds", gt=0)
+    """The same for the 95th percentile."""
+    p99: float | None = _key(None, unit="seconds", gt=0)
+    """The same for the 99th percentile, under an open load of half of what the service can do."""
+    throughput: float | None = _key(None, gt=0)
+    """Fewest answers per second under a closed load."""
+    cold_start: float | None = _key(None, unit="seconds", gt=0)
+    """Longest time from the start of a replica to its readiness."""
+    memory: int | None = _key(None, unit="bytes", gt=0)
+    """Most memory of a replica after the load, in bytes or like `"512MiB"`."""
+    leak: int = _key(64 << 10, unit="bytes", gt=0)
+    """Most that memory may grow with each request, once the service is warm."""
+    ratio: float = _key(1.5, gt=1)
+    """Most that latency, and least as its inverse that throughput, may differ from the version in charge."""
+    seconds: float = _key(2.0, unit="seconds", gt=0, le=600)
+    """How long each kind of load lasts."""
+    connections: int = _key(16, ge=1, le=1024)
+    """Connections of the closed load."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageChecks:
+    """Bounds of the checks of the image."""
+
+    size: int | None = _key(None, unit="bytes", gt=0)
+    """Most bytes of its layers as they are stored, or like `"500MiB"`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PytestChecks:
+    """The project's own pytest tests."""
+
+    path: str = _key("tests", inside=True)
+    """File or folder that pytest collects from, if it is there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checks:
+    """What the checks look at and hold to; a table below for each layer."""
+
+    skip: tuple[str, ...] = _key(())
+    """Checks that are not run, by id or layer; the report says so."""
+    warn: tuple[str, ...] = _key(())
+    """Checks whose failure is a warning, by id or layer."""
+    labelled: str | None = _key(None, inside=True)
+    """File of labelled data, `{"request": ..., "label": ..., "slice": {"source": "film"}}` a line; `slice`
+    may be left out. Default: `labelled.jsonl` if there is one."""
+    prediction: str = _key("", pattern=r"^(?:/.*)?$")
+    """JSON Pointer to the prediction in a response; the whole response by default."""
+    against: str | None = _key(None, min_length=1)
+    """The version in charge, to compare with: an image by tag, `oci:PATH[:TAG]` or reference."""
+    dependencies: DependencyChecks = DependencyChecks()
+    model: ModelChecks = ModelChecks()
+    transport: TransportChecks = TransportChecks()
+    contract: ContractChecks = ContractChecks()
+    behaviour: BehaviourChecks = BehaviourChecks()
+    quality: QualityChecks = QualityChecks()
+    drift: DriftChecks = DriftChecks()
+    speed: SpeedChecks = SpeedChecks()
+    image: ImageChecks = ImageChecks()
+    tests: PytestChecks = PytestChecks()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deploy:
+    """What an image must have shown before it goes anywhere."""
+
+    require: tuple[str, ...] = _key(())
+    """Checks, by id or layer, that the image's report must show as passed; otherwise `serinus publish`
+    refuses it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Project:
     """A project: its folder, and what its file says.
 
@@ -104,6 +268,8 @@ class Project:
     model: Model = Model()
     contract: ContractFiles = ContractFiles()
     image: Image = Image()
+    checks: Checks = Checks()
+    deploy: Deploy = Deploy()
 
     @classmethod
     def load(cls, path: str | Path = ".") -> Project:
@@ -120,5 +286,17 @@ class Project:
         return load(Path(path))
 
 
-TABLES: dict[str, type] = {"service": Service, "model": Model, "contract": ContractFiles, "image": Image}
-"""The tables of the project file, by name."""
+TABLES: dict[str, type] = {
+    "service": Service,
+    "model": Model,
+    "contract": ContractFiles,
+    "image": Image,
+    "checks": Checks,
+    "deploy": Deploy,
+}
+"""The tables of the project file, by name. A key whose value is such a class too is a table below its own."""
+
+
+def inner(key: Field[Any]) -> type | None:
+    """The class of the table that a key stands for; None for a plain key."""
+    return type(key.default) if is_dataclass(key.default) else None

@@ -18,7 +18,7 @@ from typing import Any
 import serinus
 from serinus.errors import ProjectError
 from serinus.files import write_atomically
-from serinus.project import FILE, TABLES, Project
+from serinus.project import FILE, TABLES, Project, inner
 
 KEPT = Path(".serinus") / "project.json"
 """Where a valid file's tables are remembered, below the project's folder."""
@@ -69,14 +69,21 @@ def keys() -> Iterator[tuple[str, Any, str]]:
         for node in ast.parse(inspect.getsource(module or Project)).body
         if isinstance(node, ast.ClassDef)
     }
-    for table, kind in TABLES.items():
+
+    def below(kind: type, path: str) -> Iterator[tuple[str, Any, str]]:
         documented = dict(_documented(classes[kind.__name__].body))
+        tables = []
         for key in fields(kind):
-            yield (
-                f"{table}.{key.name}",
-                ... if key.default is MISSING else key.default,
-                documented.get(key.name, ""),
-            )
+            if table := inner(key):
+                tables.append((table, f"{path}.{key.name}"))
+                continue
+            default = ... if key.default is MISSING else key.default
+            yield f"{path}.{key.name}", default, documented.get(key.name, "")
+        for table, name in tables:
+            yield from below(table, name)
+
+    for name, kind in TABLES.items():
+        yield from below(kind, name)
 
 
 def _documented(body: Sequence[Any]) -> Iterator[tuple[str, str]]:
@@ -131,9 +138,14 @@ def _project(root: Path, tables: Mapping[str, Any]) -> Project:
 
 
 def _table(kind: type, values: Mapping[str, Any]) -> Any:
-    return kind(
-        **{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-    )
+    tables = {key.name: table for key in fields(kind) if (table := inner(key))}
+
+    def plain(name: str, value: Any) -> Any:
+        if name in tables:
+            return _table(tables[name], value)
+        return tuple(value) if isinstance(value, list) else value
+
+    return kind(**{name: plain(name, value) for name, value in values.items()})
 
 
 def describe(project: Project) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, fields
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
@@ -14,7 +14,7 @@ import pydantic
 from pydantic import AfterValidator, BeforeValidator, ConfigDict
 
 from serinus.errors import ProjectError
-from serinus.project import RESERVED, TABLES
+from serinus.project import RESERVED, TABLES, inner
 
 _UNITS: dict[str, Mapping[str, float]] = {
     "seconds": {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0},
@@ -50,17 +50,20 @@ def check(tables: Any, text: str, file: Path, prefix: Sequence[str]) -> dict[str
 
 
 def _model() -> type[pydantic.BaseModel]:
-    tables = {
-        name: pydantic.create_model(
-            name, __config__=_CONFIG, **{f.name: _rule(kind, f) for f in fields(kind)}
-        )
-        for name, kind in TABLES.items()
-    }
     required = {name for name, kind in TABLES.items() if any(_required(f) for f in fields(kind))}
     members: dict[str, Any] = {
-        name: (table, ... if name in required else None) for name, table in tables.items()
+        name: (_table(kind), ... if name in required else None) for name, kind in TABLES.items()
     }
     return pydantic.create_model("serinus.toml", __config__=_CONFIG, **members)
+
+
+def _table(kind: type) -> type[pydantic.BaseModel]:
+    """A table of the project file as a model, with the tables below it."""
+    members: dict[str, Any] = {}
+    for key in fields(kind):
+        below = inner(key)
+        members[key.name] = (_table(below), None) if below else _rule(kind, key)
+    return pydantic.create_model(kind.__name__, __config__=_CONFIG, **members)
 
 
 def _required(key: Field[Any]) -> bool:
@@ -162,15 +165,28 @@ def _shown(value: Any) -> str:
 
 def _nearest(keys: Sequence[str]) -> str:
     """The valid key that is meant, or all that are known in that table."""
-    known = list(TABLES) if len(keys) == 1 else [field.name for field in fields(TABLES[keys[0]])]
-    last = keys[-1]
-    elsewhere = [
-        f"{name}.{f.name}" for name, kind in TABLES.items() for f in fields(kind) if f.name == keys[-1]
-    ]
-    close = [".".join([*keys[:-1], key]) for key in get_close_matches(last, known, n=1, cutoff=0.5)]
+    known = [path[-1] for path in _paths() if path[:-1] == tuple(keys[:-1])]
+    elsewhere = [".".join(path) for path in _paths() if len(path) > 1 and path[-1] == keys[-1]]
+    close = [".".join([*keys[:-1], key]) for key in get_close_matches(keys[-1], known, n=1, cutoff=0.5)]
     if meant := elsewhere + close:
         return f"; did you mean {meant[0]}?"
     return f"; known here are {', '.join(known)}"
+
+
+def _paths() -> Iterator[tuple[str, ...]]:
+    """The path of every table and key there is."""
+
+    def below(kind: type, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+        yield path
+        for key in fields(kind):
+            table = inner(key)
+            if table:
+                yield from below(table, (*path, key.name))
+            else:
+                yield (*path, key.name)
+
+    for name, kind in TABLES.items():
+        yield from below(kind, (name,))
 
 
 def line_of(text: str, keys: Sequence[str]) -> int | None:

@@ -1,0 +1,8 @@
+"""Every check there is, in the order in which reports show them."""
+
+from __future__ import annotations
+
+from serinus.checks import Check
+
+CHECKS: tuple[Check, ...] = ()
+"""The checks that Serinus brings; those of the project come from ``own``."""
