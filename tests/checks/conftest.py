@@ -21,7 +21,7 @@ _MAKE = {"sentiment": "train.py", "onnx": "train.py", "roberta": "fetch.py"}
 
 @pytest.fixture(scope="session")
 def clean(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Callable[[str], Path]:
-    """The name of an example -> a folder with it, made ready and built as ``NAME:latest``; not to be changed."""
+    """The name of an example -> a folder with it, ready and built as ``NAME:latest``; not to be changed."""
     made: dict[str, Path] = {}
 
     def ready(example: str) -> Path:
@@ -30,7 +30,7 @@ def clean(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Callable[[s
             left_out = shutil.ignore_patterns(".serinus", "__pycache__", "serinus.lock")
             shutil.copytree(EXAMPLES / example, folder, ignore=left_out)
             if script := _MAKE.get(example):
-                environment = {**os.environ, "SERINUS_SHARED": str(shared)}
+                environment = os.environ | {"SERINUS_SHARED": str(shared)}
                 command = [sys.executable, script]
                 subprocess.run(command, cwd=folder, check=True, capture_output=True, env=environment)
             build(Project.load(folder))

@@ -1,6 +1,6 @@
 """Faults that are seeded into the examples, one at a time, and the check that must catch each.
 
-A module ``faults_LAYER.py`` beside this one holds those of one layer in a tuple ``FAULTS``; ``test_faults.py``
+A module ``faults_LAYER.py`` beside this one holds those of a layer in a tuple ``FAULTS``; ``test_faults.py``
 runs them all, and ``docs/reference/faults.md`` has a row for each.
 """
 

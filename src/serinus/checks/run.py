@@ -7,6 +7,7 @@ import platform
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -325,9 +326,7 @@ class _Run:
     def _close(self, name: str) -> None:
         """Finish a fixture; what it says at its end is no verdict about anything."""
         made = self._open.pop(name)
-        finish: Any = getattr(made, "close", None)
-        if finish is not None:
-            self._crew.give(lambda lane: finish(), measuring=False)
+        self._crew.give(lambda lane: deque(made, maxlen=0), measuring=False)
 
 
 class Crew:
@@ -338,8 +337,8 @@ class Crew:
     """
 
     def __init__(self, slots: int) -> None:
-        self._work: queue.SimpleQueue[Callable[[int], None] | None] = queue.SimpleQueue()
-        self._measuring: queue.SimpleQueue[Callable[[int], None] | None] = queue.SimpleQueue()
+        self._work: queue.SimpleQueue[Callable[[int], object] | None] = queue.SimpleQueue()
+        self._measuring: queue.SimpleQueue[Callable[[int], object] | None] = queue.SimpleQueue()
         self._threads = [threading.Thread(target=self._serve, args=(self._measuring, 0), daemon=True)]
         # One thread more than slots: what finishes fixtures must not wait for a check.
         for lane in range(1, slots + 2):
@@ -347,7 +346,7 @@ class Crew:
         for thread in self._threads:
             thread.start()
 
-    def give(self, work: Callable[[int], None], measuring: bool) -> None:
+    def give(self, work: Callable[[int], object], measuring: bool) -> None:
         """Have something done by one of the threads; it is told which, and must not raise."""
         (self._measuring if measuring else self._work).put(work)
 
@@ -361,7 +360,7 @@ class Crew:
             thread.join(max(0.0, until - time.monotonic()))
 
     @staticmethod
-    def _serve(work: queue.SimpleQueue[Callable[[int], None] | None], lane: int) -> None:
+    def _serve(work: queue.SimpleQueue[Callable[[int], object] | None], lane: int) -> None:
         if lane:
             priority.give_way()
         while (task := work.get()) is not None:
