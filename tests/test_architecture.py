@@ -25,6 +25,7 @@ ORDER = (
     "image",
     "runtimes",
     "checks",
+    "pytest_plugin",
     "cli",
 )
 """A package imports itself and what stands left of it."""

@@ -89,12 +89,12 @@ def _given(
     output: Output, folder: str, project: Project | None, image: str | None, against: str | None, runtime: str
 ) -> Given:
     from serinus.checks.subjects import Given
-    from serinus.cli.serve import runtime_named
     from serinus.image.stages import FOLDER
     from serinus.registry.layout import Layout
+    from serinus.runtimes.named import runtime as named
 
     root = project.root if project else Path(folder)
-    return Given(Layout(root / FOLDER / "layout"), runtime_named(runtime), project, image, against)
+    return Given(Layout(root / FOLDER / "layout"), named(runtime), project, image, against)
 
 
 def _lines(report: Report) -> list[str]:

@@ -16,7 +16,7 @@ import click
 from serinus.cli.output import Output, json_option, project_option
 
 if TYPE_CHECKING:
-    from serinus.runtimes import Running, Runtime
+    from serinus.runtimes import Running
     from serinus.runtimes.local import Local
 
 RUNTIMES = ("sandbox", "docker", "podman")
@@ -166,32 +166,18 @@ def _image(wanted: _Wanted, name: str, runtime: str) -> int:
     from serinus.image.stages import FOLDER
     from serinus.registry.layout import Layout
     from serinus.runtimes import Replica
+    from serinus.runtimes.named import runtime as named
 
     own = Layout(Path(wanted.folder) / FOLDER / "layout")
     layout, image = find(name, own, observer=wanted.output.observer)
     wanted.heed_signals()
     replica = Replica(f"serve-{wanted.port}", layout, image, wanted.port, wanted.host)
-    running = runtime_named(runtime).start(replica)
+    running = named(runtime).start(replica)
     try:
         document = {"runtime": runtime, "image": name, "digest": image.digest}
         return _until_stopped(wanted, running, document)
     finally:
         running.stop()
-
-
-def runtime_named(name: str) -> Runtime:
-    """The runtime of that name."""
-    if name == "docker":
-        from serinus.runtimes.docker import docker
-
-        return docker()
-    if name == "podman":
-        from serinus.runtimes.podman import podman
-
-        return podman()
-    from serinus.runtimes.sandbox import Sandbox
-
-    return Sandbox()
 
 
 def _until_stopped(wanted: _Wanted, running: Running, document: dict[str, Any]) -> int:
