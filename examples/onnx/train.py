@@ -1,13 +1,16 @@
 """Train a classifier of breast tumours and write it as one ONNX file: `python train.py [FILE]`.
 
-The data are the 569 measured tumours that scikit-learn ships (Street, Wolberg and Mangasarian, 1993).
+Beside it goes `labelled.jsonl`, the tumours that it has not seen. The data are the 569 measured tumours that
+scikit-learn ships (Street, Wolberg and Mangasarian, 1993).
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
+import numpy as np
 from skl2onnx import to_onnx
 from skl2onnx.common.data_types import FloatTensorType
 from sklearn.datasets import load_breast_cancer
@@ -35,7 +38,18 @@ def main(file: Path) -> None:
         target_opset={"": 17, "ai.onnx.ml": 3},
     )
     file.write_bytes(graph.SerializeToString())
+    label(x_test, y_test, file.with_name("labelled.jsonl"))
     print(f"{len(x)} tumours, accuracy {model.score(x_test, y_test):.3f} on {len(x_test)} others")
+
+
+def label(x: np.ndarray, y: np.ndarray, file: Path) -> None:
+    """Write labelled data for the checks; the slices are tumours of a small and of a large mean radius."""
+    middle = np.median(x[:, 0])
+    with file.open("w") as out:
+        for measured, kind in zip(x, y, strict=True):
+            size = "large" if measured[0] > middle else "small"
+            row = {"request": {"features": [measured.tolist()]}, "label": kind, "slice": {"size": size}}
+            out.write(json.dumps(row) + "\n")
 
 
 if __name__ == "__main__":

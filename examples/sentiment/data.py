@@ -19,13 +19,17 @@ from typing import NamedTuple
 DISTRIBUTION = "vaderSentiment==3.3.2"
 SHA256 = "5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9"
 ARCHIVE = "additional_resources/hutto_ICWSM_2014.tar.gz"
-TABLES = ("amazonReviewSnippets_GroundTruth.txt", "movieReviewSnippets_GroundTruth.txt")
+TABLES = {
+    "product": "amazonReviewSnippets_GroundTruth.txt",
+    "film": "movieReviewSnippets_GroundTruth.txt",
+}
 KEPT = Path(__file__).parent / ".cache" / "vaderSentiment-3.3.2.tar.gz"
 
 
 class Sentence(NamedTuple):
     text: str
     positive: bool
+    source: str  # what the review is about: product or film
     held_out: bool  # one in ten, chosen by a digest of the text: the same ones on every machine
 
 
@@ -57,7 +61,7 @@ def sentences() -> list[Sentence]:
     """Every sentence that people agreed to be good or bad: |mean rating| of 0.5 and more."""
     found = []
     with tarfile.open(fileobj=io.BytesIO(_member(fetch(), ARCHIVE)), mode="r:gz") as archive:
-        for table in TABLES:
+        for source, table in TABLES.items():
             lines = (
                 archive.extractfile(f"hutto_ICWSM_2014/{table}")
                 .read()
@@ -67,7 +71,7 @@ def sentences() -> list[Sentence]:
             for _, rating, text in (line.split("\t", 2) for line in lines if line.count("\t") >= 2):
                 if abs(float(rating)) >= 0.5:
                     chosen = hashlib.sha256(text.encode()).digest()[0] < 26
-                    found.append(Sentence(text, float(rating) > 0, chosen))
+                    found.append(Sentence(text, float(rating) > 0, source, chosen))
     return found
 
 

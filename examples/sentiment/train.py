@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import onnx
-from data import sentences
+from data import Sentence, sentences
 from skl2onnx import to_onnx
 from skl2onnx.common.data_types import StringTensorType
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -27,6 +27,7 @@ def main() -> None:
     model.fit([row.text for row in train], [row.positive for row in train])
     accuracy = model.score([row.text for row in test], [row.positive for row in test])
     save(model)
+    label(test)
     facts = {"accuracy": round(accuracy, 4), "train": len(train), "test": len(test)}
     (HERE / "model.json").write_text(json.dumps(facts) + "\n")
     took = time.perf_counter() - begin
@@ -46,6 +47,14 @@ def save(model: object) -> None:
             del node.attribute[:]
             node.attribute.extend([*kept, onnx.helper.make_attribute("locale", "C")])
     (HERE / "model.onnx").write_bytes(graph.SerializeToString())
+
+
+def label(held_out: list[Sentence]) -> None:
+    """Write the held-out sentences as labelled data, for the checks."""
+    rows = [
+        {"request": [row.text], "label": row.positive, "slice": {"source": row.source}} for row in held_out
+    ]
+    (HERE / "labelled.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
 if __name__ == "__main__":
