@@ -26,6 +26,7 @@ ORDER = (
     "runtimes",
     "checks",
     "pytest_plugin",
+    "pytest_fixtures",
     "cli",
 )
 """A package imports itself and what stands left of it."""

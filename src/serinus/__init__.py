@@ -17,6 +17,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from serinus.checks import Finding as Finding
+    from serinus.checks import NotApplicable as NotApplicable
+    from serinus.checks import Result as Result
+    from serinus.checks import check as check
+    from serinus.checks.everything import run_checks as run_checks
+    from serinus.checks.report import Report as Report
     from serinus.contract import Contract as Contract
     from serinus.contract import Example as Example
     from serinus.contract.compare import compare as compare
@@ -34,15 +40,21 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "Contract": "serinus.contract",
     "Example": "serinus.contract",
+    "Finding": "serinus.checks",
     "Layout": "serinus.registry.layout",
+    "NotApplicable": "serinus.checks",
     "Project": "serinus.project",
+    "Report": "serinus.checks.report",
+    "Result": "serinus.checks",
     "batched": "serinus.serving.batching",
     "build": "serinus.image.build",
+    "check": "serinus.checks",
     "compare": "serinus.contract.compare",
     "contract_of": "serinus.image.promises",
     "layout_of": "serinus.image.build",
     "publish": "serinus.image.publish",
     "pull": "serinus.image.publish",
+    "run_checks": "serinus.checks.everything",
 }
 
 __all__ = ["__version__", *_PUBLIC]  # noqa: PLE0604  (the keys are strings)
