@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from serinus.errors import BuildError
-from serinus.image.select import DEFAULTS, Entry, ignored, link_target, read_patterns, rules, walk
+from serinus.image.select import DEFAULTS, Entry, exactly, ignored, link_target, read_patterns, rules, walk
+from serinus.image.sources import patterns
+from serinus.project import Checks, DriftChecks, Image, Project, Service
 
 
 def put(root: Path, *names: str, text: str = "x") -> None:
@@ -153,6 +156,22 @@ def test_a_project_can_take_a_default_back(tmp_path: Path) -> None:
     put(tmp_path, ".serinusignore", text="!/tests/\n*.log\n")
     kept = walk(tmp_path, rules((*DEFAULTS, *read_patterns(tmp_path))))
     assert names(kept) == ["a.py", "tests/data.json"]
+
+
+@pytest.mark.parametrize("path", ["data/gold.jsonl", "./a b.jsonl ", "*.jsonl", "[a]?.jsonl", "#!", "a\\b"])
+def test_exactly_one_file_is_meant(path: str) -> None:
+    decided = rules([exactly(path)])
+    assert ignored(path.removeprefix("./"), False, decided)
+    assert not any(ignored(other, False, decided) for other in ("b.jsonl", "a", f"x/{path}", f"{path}x"))
+
+
+def test_the_data_of_checks_stays_out_of_the_image_unless_it_is_taken_back(tmp_path: Path) -> None:
+    put(tmp_path, "service.py", "gold.jsonl", "data/seen.jsonl", "labelled.jsonl")
+    checks = Checks(labelled="gold.jsonl", drift=DriftChecks(reference="./data/seen.jsonl"))
+    project = Project(root=tmp_path, service=Service(name="a"), checks=checks)
+    assert names(walk(tmp_path, rules(patterns(project)))) == ["service.py"]
+    back = replace(project, image=Image(ignore=("!/gold.jsonl",)))
+    assert names(walk(tmp_path, rules(patterns(back)))) == ["gold.jsonl", "service.py"]
 
 
 def test_an_empty_folder_changes_nothing(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ from serinus.image.lock import Lock, render_pins
 from serinus.image.manifest import ENVIRONMENT
 from serinus.image.runtime import runtime_files
 from serinus.image.settings import settings
-from serinus.image.sources import ModelPlace, find_model, model_digest
+from serinus.image.sources import ModelPlace, find_model, model_digest, patterns
 from serinus.image.uv import redacted
 from serinus.project import Project
 
@@ -207,11 +207,10 @@ def _copy_code(project: Project, model: ModelPlace | None, folder: Path) -> None
     Raises:
         SecretFound: a file looks like one that holds a secret.
     """
-    patterns = (*select.DEFAULTS, *select.read_patterns(project.root), *project.image.ignore)
     allowed = select.rules(project.image.allow_secrets)
     findings: list[secrets.Finding] = []
     folder.mkdir()
-    for entry in select.walk(project.root, select.rules(patterns)):
+    for entry in select.walk(project.root, select.rules(patterns(project))):
         source = project.root / entry.path
         if model and (source.is_relative_to(model.source) or Path(entry.path).is_relative_to(model.path)):
             continue

@@ -94,6 +94,16 @@ def rules(patterns: Iterable[str]) -> tuple[Rule, ...]:
     )
 
 
+def exactly(path: str) -> str:
+    """The pattern that matches one file and nothing else.
+
+    Args:
+        path: relative to the folder that the patterns are about.
+    """
+    escaped = re.sub(r"([\\*?\[ ])", r"\\\1", posixpath.normpath(path))
+    return f"/{escaped}"
+
+
 def ignored(path: str, is_folder: bool, decided: Sequence[Rule]) -> bool:
     """Whether the last of the rules that matches this path leaves it out.
 

@@ -55,14 +55,23 @@ def find_model(project: Project) -> ModelPlace | None:
     return ModelPlace(source, path)
 
 
+def patterns(project: Project) -> tuple[str, ...]:
+    """What of a project stays out of its image, in gitignore syntax, the last that matches wins.
+
+    The data that checks look at is no part of a service, wherever the project keeps it.
+    """
+    data = (project.checks.labelled, project.checks.drift.reference)
+    ours = (*select.DEFAULTS, *(select.exactly(file) for file in data if file is not None))
+    return (*ours, *select.read_patterns(project.root), *project.image.ignore)
+
+
 def gather_code(project: Project, model: ModelPlace | None, shop: Workshop) -> Gathered:
     """The project's files but for the model, which has layers of its own.
 
     Raises:
         BuildError: a file cannot be read or cannot go into an image.
     """
-    patterns = (*select.DEFAULTS, *select.read_patterns(project.root), *project.image.ignore)
-    entries = select.walk(project.root, select.rules(patterns))
+    entries = select.walk(project.root, select.rules(patterns(project)))
     own = () if model is None else (model.path, os.path.relpath(model.source, project.root))
     kept = [e for e in entries if not any(e.path == o or e.path.startswith(f"{o}/") for o in own)]
     return shop.gather(kept, project.root, f"{WORKDIR}/".lstrip("/"))
