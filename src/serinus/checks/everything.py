@@ -46,8 +46,8 @@ def run_checks(
 
     Args:
         project: the project, or its folder; None where an image is checked without one.
-        image: a built image to check: a tag of the project's layout, ``oci:PATH[:TAG]`` or a reference. Without
-            it the project is built, and its image and its source tree are checked.
+        image: a built image to check: a tag of the layout, ``oci:PATH[:TAG]`` or a reference. Without it
+            the project is built, and its image and its source tree are checked.
         against: the image of the version in charge, to compare with; default ``checks.against``.
         runtime: what starts replicas: ``sandbox``, ``docker``, ``podman``, or one of your own.
         only: ids, layers or patterns of the checks to run; none runs all.

@@ -38,6 +38,7 @@ def _checks(file: Path) -> Iterator[Check]:
     sys.modules[name] = module
     folder = str(file.parent)
     sys.path.insert(0, folder)
+    kept, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
         spec.loader.exec_module(module)
     except Exception as error:
@@ -48,6 +49,7 @@ def _checks(file: Path) -> Iterator[Check]:
         ) from error
     finally:
         sys.path.remove(folder)
+        sys.dont_write_bytecode = kept
     for value in vars(module).values():
         if isinstance(value, Check) and getattr(value.function, "__module__", "") == name:
             yield value

@@ -93,7 +93,7 @@ def _as_findings(error: BaseException, project: Project | None = None) -> tuple[
     if isinstance(error, SerinusError):
         return (Finding(error.message, error.todo, file, line),)
     if isinstance(error, AssertionError):
-        return (Finding(str(error) or "an assertion does not hold", "", file, line),)
+        return (Finding(str(error) or f"this does not hold: {_line(error)}", "", file, line),)
     return (Finding(_told(error), "", file, line),) if project else (Finding(_told(error), _trace(error)),)
 
 
@@ -104,6 +104,12 @@ def _place(error: BaseException, project: Project | None) -> tuple[str, int | No
             if Path(frame.filename).is_relative_to(project.root):
                 return str(Path(frame.filename).relative_to(project.root)), frame.lineno
     return "", None
+
+
+def _line(error: BaseException) -> str:
+    """The line of source that raised."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return (frames[-1].line or "assert").strip() if frames else "assert"
 
 
 def _told(error: BaseException) -> str:

@@ -13,22 +13,18 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from serinus.checks import Finding, Measure, NotApplicable, Result, check
-from serinus.checks.subjects import Given, Served, Subject
+from serinus.checks.subjects import Served, Subject
 from serinus.errors import ServiceError
 from serinus.project import Checks, Project
 
 TIMEOUT = 1800.0
 """Seconds that the tests may take."""
-_NONE_COLLECTED = 5
-"""Exit code of pytest when there was nothing to run."""
 _LOG = 4000
 """Characters of pytest's output that an error shows."""
 
 
 @check("tests.pytest", why="What broke once is a test; a version that fails it must not ship.", seconds=5.0)
-def pytest_tests(
-    given: Given, source: Project, settings: Checks, image: Subject, served: Served, packages: Path
-) -> Result:
+def pytest_tests(source: Project, settings: Checks, image: Subject, served: Served, packages: Path) -> Result:
     """The project's own pytest tests pass, with the image under check behind their fixtures."""
     place = source.root / settings.tests.path
     if not place.exists():
@@ -38,39 +34,43 @@ def pytest_tests(
         )
     if importlib.util.find_spec("pytest") is None:
         raise NotApplicable("the tests need pytest", "pip install 'serinus[checks]'")
+    options = (
+        f"--serinus-image={image.name}",
+        f"--serinus-url={served.url}",
+        f"--serinus-packages={packages}",
+    )
+    cases = _ran(source.root, settings.tests.path, options)
+    if not cases:
+        raise NotApplicable(
+            f"pytest found no tests in {settings.tests.path}", "Write functions called test_..."
+        )
+    return verdict(cases)
+
+
+def _ran(root: Path, path: str, options: tuple[str, ...]) -> list[Case]:
+    """Run pytest in a process of its own.
+
+    Raises:
+        ServiceError: it ended without a report.
+    """
     with tempfile.TemporaryDirectory(prefix="serinus-tests-") as folder:
         xml = Path(folder) / "tests.xml"
-        options = [
-            *(
-                "--serinus-image",
-                image.name,
-                "--serinus-url",
-                served.url,
-                "--serinus-packages",
-                str(packages),
-            ),
-            *("--junitxml", str(xml), "-o", "junit_family=xunit1", "-p", "no:cacheprovider", "-q"),
-        ]
-        command = [sys.executable, "-m", "pytest", settings.tests.path, *options]
-        environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
+        command = [sys.executable, "-m", "pytest", path, f"--rootdir={root}", f"--junitxml={xml}", *options]
         done = subprocess.run(
-            command,
-            cwd=source.root,
-            env=environment,
+            [*command, "-q", "-o", "junit_family=xunit1", "-p", "no:cacheprovider"],
+            cwd=root,
+            env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},
             capture_output=True,
             text=True,
             timeout=TIMEOUT,
             check=False,
         )
-        if done.returncode == _NONE_COLLECTED:
-            raise NotApplicable(
-                f"pytest found no tests in {settings.tests.path}", "Write functions called test_..."
-            )
         if not xml.is_file():
+            said = (done.stdout + done.stderr)[-_LOG:]
             raise ServiceError(
-                f"pytest ended with exit code {done.returncode}:\n{(done.stdout + done.stderr)[-_LOG:]}"
+                f"pytest ended with exit code {done.returncode}:\n{said}", "Correct the tests."
             )
-        return verdict(list(read(xml.read_bytes())))
+        return list(read(xml.read_bytes()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +101,10 @@ def read(xml: bytes) -> Iterator[Case]:
 
 
 def _message(child: ElementTree.Element) -> str:
-    """The first line of a failure's message, else the last of its text."""
-    told = (child.get("message") or "").strip() or (child.text or "").strip().rpartition("\n")[2]
-    return told.partition("\n")[0]
+    """What a failure says; of an error, whose message is but a phrase, the last line of its traceback."""
+    last = (child.text or "").strip().rpartition("\n")[2].removeprefix("E").strip()
+    told = (child.get("message") or "").strip().partition("\n")[0]
+    return last or told if child.tag == "error" else told or last
 
 
 def verdict(cases: list[Case]) -> Result:
