@@ -11,13 +11,16 @@ import inspect
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from serinus.checks import Failed, Finding, NotApplicable, parameters
-from serinus.checks.starting import Local, Start, free_port, starter
+from serinus.checks.speed import fixtures as speed
+from serinus.checks.starting import ADVISORY, Local, Start, free_port, starter, waited
 from serinus.checks.subjects import (
+    Alone,
     Answered,
     Given,
     Labelled,
@@ -40,8 +43,10 @@ TAG = "checked"
 """Tag of the image that a run of checks builds."""
 LABELLED = "labelled.jsonl"
 """The labelled data of a project that names no file, if there is one."""
-ASKING = 4
-"""Requests that are under way at once when labelled data is asked."""
+AGAIN = 12
+"""So many requests are asked more than once."""
+ROUNDS = 3
+"""How often."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +60,8 @@ class Fixture:
     seconds: float = 0.1
     owner: str = ""
     """The check that fails when this cannot be made; the others that need it are blocked."""
+    measuring: bool = False
+    """Whether its making measures time, as with a check."""
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -214,14 +221,13 @@ def service(client: httpx.Client, served: Served) -> Service:
 def from_source(given: Given, source: Project, image: Subject) -> Iterator[Service]:
     """The service from the source tree, called as ``service`` is."""
     from serinus.runtimes.local import prepare
-    from serinus.runtimes.wait import ready
 
     port = free_port()
     prepared = prepare(source, port)
-    running = Local(prepared.argv, prepared.cwd, prepared.env)
+    running = Local(prepared.argv, prepared.cwd, {**prepared.env, **ADVISORY})
     try:
         url = f"http://127.0.0.1:{port}"
-        ready(url, running, timeout=given.settings.transport.ready)
+        waited(url, running, given.settings.transport.ready)
         for client in _client(Served(url, source.service.route)):
             yield Service(client, source.service.route)
     finally:
@@ -292,21 +298,48 @@ def answers(service: Service, labelled: tuple[Labelled, ...]) -> tuple[Answered,
     return ask(service, [row.request for row in labelled])
 
 
-def ask(service: Service, requests: Sequence[Any]) -> tuple[Answered, ...]:
+def ask(service: Service, requests: Sequence[Any], at_once: int = 4) -> tuple[Answered, ...]:
     """Put requests to a service, some at a time; a fault is an answer too."""
-
-    def one(request: Any) -> Answered:
-        try:
-            return Answered(service(request))
-        except (SerinusError, OSError) as error:
-            return Answered(fault=str(error))
-        except Exception as error:  # noqa: BLE001 - httpx has a tree of errors of its own
-            return Answered(fault=f"{type(error).__name__}: {error}")
 
     from serinus.checks import priority
 
-    with ThreadPoolExecutor(ASKING, initializer=priority.give_way) as pool:
-        return tuple(pool.map(one, requests))
+    with ThreadPoolExecutor(at_once, initializer=priority.give_way) as pool:
+        return tuple(pool.map(lambda request: answered(service, request), requests))
+
+
+def answered(service: Service, request: Any) -> Answered:
+    """What a service answers to one request; a fault is an answer too."""
+    try:
+        return Answered(service(request))
+    except (SerinusError, OSError) as error:
+        return Answered(fault=str(error))
+    except Exception as error:  # noqa: BLE001 - httpx has a tree of errors of its own
+        return Answered(fault=f"{type(error).__name__}: {error}")
+
+
+def requests(given: Given, image: Subject, rootfs: Path) -> tuple[Any, ...]:
+    """Requests to ask: those of the examples, and up to 50 of the labelled data, if there is some."""
+    found: list[Any] = []
+    with suppress(NotApplicable):
+        found += [example.request for example in contract(given, image, rootfs).examples]
+    with suppress(NotApplicable):
+        rows = labelled(given)
+        found += [row.request for row in rows[:: max(1, -(-len(rows) // 50))]]
+    if not found:
+        raise NotApplicable("there are no examples", "Write some to examples.jsonl.")
+    return tuple(found)
+
+
+def alone(start: Start, requests: tuple[Any, ...]) -> Alone:
+    """What a replica that nobody else asks answers to requests, put one at a time, the first few repeatedly."""
+    with start("alone") as served:
+        for client in _client(served):
+            service = Service(client, served.route)
+            first = tuple(answered(service, request) for request in requests)
+            again = tuple(
+                tuple(answered(service, request) for request in requests[:AGAIN]) for _ in range(ROUNDS - 1)
+            )
+    return Alone(requests, (first, *again))
 
 
 def baseline(given: Given, settings: Checks) -> Subject:
@@ -351,7 +384,7 @@ FIXTURES: tuple[Fixture, ...] = (
     _fixture(project),
     _fixture(settings),
     _fixture(source),
-    _fixture(found_lock, "read the lock"),
+    _fixture(found_lock, "read the lock", owner="dependencies.pinned"),
     _fixture(lock),
     _fixture(packages, "install the packages", 0.5, "dependencies.installed"),
     _fixture(model, "find the model", 0.1, "model.loads"),
@@ -366,10 +399,14 @@ FIXTURES: tuple[Fixture, ...] = (
     _fixture(from_source, "start the service from source", 2.0, "behaviour.source"),
     _fixture(labelled, "read the labelled data", 0.1, "quality.floor"),
     _fixture(answers, "ask the labelled data", 8.0),
+    _fixture(requests),
+    _fixture(alone, "ask a replica alone", 4.0),
     _fixture(baseline, "fetch the version in charge", 1.0),
     _fixture(start_baseline, "unpack the version in charge", 1.0),
     _fixture(baseline_service, "start the version in charge", 2.0),
     _fixture(baseline_answers, "ask the version in charge", 8.0),
+    _fixture(speed.rival, "unpack the version in charge", 1.0),
+    replace(_fixture(speed.loads, "load the service", 9.0), measuring=True),
 )
 """Every fixture; ``given`` comes from outside."""
 

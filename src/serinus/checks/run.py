@@ -161,7 +161,7 @@ def jobs_of(checks: Sequence[Check], fixtures: Sequence[Fixture]) -> Plan:
             )
         fixture = known[name]
         needs = frozenset(fixture.needs) - {"given"}
-        wanted[name] = Job(name, needs, seconds=fixture.seconds)
+        wanted[name] = Job(name, needs, fixture.measuring, fixture.seconds)
         for need in needs:
             want(need, f"the fixture {name}")
 
