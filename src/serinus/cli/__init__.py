@@ -33,6 +33,7 @@ _COMMANDS = {
     "config": "start",
     "serve": "serve",
     "check": "check",
+    "report": "report",
     "build": "build",
     "publish": "publish",
     "pull": "publish",

@@ -16,23 +16,34 @@ from serinus.cli.output import Output, json_option, project_option, table
 @project_option
 @json_option
 @click.pass_obj
-def publish(output: Output, references: tuple[str, ...], image: str | None, jobs: int, folder: str) -> None:
+def publish(output: Output, references: tuple[str, ...], image: str | None, jobs: int, folder: str) -> int:
     """Push the image to one or more registries.
 
-    Its SBOM goes along.
+    Its SBOM and its report go along. Where `deploy.require` names checks, an image whose report does not show
+    them as passed is refused with exit code 1, before anything is pushed.
     Without REF it goes to `image.repository` of the project, as `latest`.
     """
+    from serinus.checks.gate import admit
+    from serinus.cli import DONE, NO
+    from serinus.errors import CheckError
     from serinus.image.build import layout_of
     from serinus.image.publish import publish as push
     from serinus.project import Project
 
     project = Project.load(folder)
     name = image or f"{project.service.name}:latest"
-    pushed = push(project, layout_of(project), name, references, jobs=jobs, observer=output.observer)
+    layout = layout_of(project)
+    try:
+        admit(layout, layout.resolve(name), project.deploy.require)
+    except CheckError as error:
+        output.error(type(error).__name__, error.message, error.todo)
+        return NO
+    pushed = push(project, layout, name, references, jobs=jobs, observer=output.observer)
     output.result(
         [{"reference": str(p.reference), "digest": p.digest, "bytes": p.sent} for p in pushed],
         table([(str(p.reference), p.digest) for p in pushed]),
     )
+    return DONE
 
 
 @click.command()

@@ -174,9 +174,18 @@ def index(manifests: Sequence[Descriptor], facts: Facts) -> Document:
     return document(INDEX, value)
 
 
-def referrer(subject: Descriptor, content: Descriptor) -> Document:
-    """The manifest that attaches something (an SBOM) to an image, after the specification's guidelines."""
+def referrer(
+    subject: Descriptor, content: Descriptor, annotations: Mapping[str, str] | None = None
+) -> Document:
+    """The manifest that attaches something (an SBOM, a report) to an image, after the specification.
+
+    Args:
+        subject: the image's manifest or index.
+        content: what is attached.
+        annotations: of the manifest; an SBOM has its title by default.
+    """
     plain = Descriptor(subject.media_type, subject.digest, subject.size)
+    title = {_STANDARD + "title": "sbom.cdx.json"} if content.media_type == SBOM_TYPE else {}
     value = {
         "schemaVersion": 2,
         "mediaType": MANIFEST,
@@ -184,7 +193,7 @@ def referrer(subject: Descriptor, content: Descriptor) -> Document:
         "config": NOTHING.descriptor.to_json(),
         "layers": [content.to_json()],
         "subject": plain.to_json(),
-        "annotations": {_STANDARD + "title": "sbom.cdx.json"} if content.media_type == SBOM_TYPE else {},
+        "annotations": dict(annotations or title),
     }
     return document(MANIFEST, value, artifact_type=content.media_type)
 
