@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 
+from serinus.checks import LAYERS
+from serinus.checks.catalogue import CHECKS
+from serinus.checks.fixtures import FIXTURES, PUBLIC
 from serinus.cli import serinus
 from serinus.project.file import keys
 
@@ -20,6 +24,8 @@ def pages() -> dict[Path, str]:
     return {
         HERE / "reference/commands.md": "\n".join(commands()) + "\n",
         HERE / "reference/project-file.md": "\n".join(project_file()) + "\n",
+        HERE / "reference/checks.md": "\n".join(checks()) + "\n",
+        HERE / "reference/faults.md": "\n".join(faults()) + "\n",
     }
 
 
@@ -51,6 +57,47 @@ def project_file() -> Iterator[str]:
             section = table
             yield f"\n## [{table}]\n\n| key | default | |\n|---|---|---|"
         yield f"| `{key}` | {_shown(default)} | {text} |"
+
+
+def checks() -> Iterator[str]:
+    """Every check, a table each layer; and what checks can take."""
+    yield "# Checks\n\n<!-- made by docs/generate.py -->\n"
+    yield "`serinus check` runs them in parallel. Bounds stand in the tables of `[checks]` in the"
+    yield "[project file](project-file.md#checks); [what they catch](faults.md) is tested."
+    for layer in LAYERS:
+        found = [check for check in CHECKS if check.layer == layer]
+        if found:
+            yield f"\n## {layer}\n\n| check | looks at | why |\n|---|---|---|"
+            yield from (f"| `{check.id}` | {_cell(check.looks_at)} | {_cell(check.why)} |" for check in found)
+    yield "\n## Your own\n\nA function in `checks/*.py` under `@serinus.check`; see"
+    yield "[how to add one](../how-to/add-a-check.md). It takes by the names of its parameters:\n"
+    yield from _fixtures(lambda name: name in PUBLIC)
+    yield "\nThese serve Serinus' own checks; they can be taken too, and may change:\n"
+    yield from _fixtures(lambda name: name not in PUBLIC)
+
+
+def _fixtures(wanted: Callable[[str], bool]) -> Iterator[str]:
+    yield "| name | |\n|---|---|"
+    yield from (f"| `{each.name}` | {_cell(each.about)} |" for each in FIXTURES if wanted(each.name))
+
+
+def faults() -> Iterator[str]:
+    """Every fault that the tests seed into an example, and the check that catches it."""
+    sys.path.insert(0, str(HERE.parent / "tests/checks"))
+    from test_faults import every
+
+    yield "# What the checks catch\n\n<!-- made by docs/generate.py -->\n"
+    yield "Each row is a test: the fault is seeded into a copy of the [example](../../examples), and the"
+    yield "check must fail (or warn, where it says so) with this message. The examples as they are fail"
+    yield "nothing.\n"
+    yield "| fault | example | caught by | with a message that says |\n|---|---|---|---|"
+    for fault in every():
+        kind = " (warns)" if fault.warns else ""
+        yield f"| {_cell(fault.name)} | {fault.example} | `{fault.check}`{kind} | {_cell(fault.message)} |"
+
+
+def _cell(text: str) -> str:
+    return text.replace("``", "`").replace("|", "\\|")
 
 
 def _shown(default: Any) -> str:
