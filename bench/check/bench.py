@@ -2,8 +2,8 @@
 
     python bench/check/bench.py [--runs 5] [--example roberta] [--clean 20] [--json FILE]
 
-The whole run is timed from start to exit, as a user would; its slowest check is the longest by its own clock in
-the same run. Beside it stands the slowest check run alone (`--only`), in turns with the whole. With `--clean N`
+The whole run is timed from start to exit; its slowest check is the longest by its own clock in
+the same run. Beside it stands that check run alone (`--only`), in turns with the whole. With `--clean N`
 every example is checked N times in a row, and every failure is shown.
 """
 
