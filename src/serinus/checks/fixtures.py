@@ -39,6 +39,10 @@ from serinus.project import Checks, Project
 if TYPE_CHECKING:
     import httpx
 
+    from serinus.checks.transport.endpoint import Endpoint
+
+    from serinus.checks.image.contents import Entry
+
 TAG = "checked"
 """Tag of the image that a run of checks builds."""
 LABELLED = "labelled.jsonl"
@@ -158,6 +162,13 @@ def rootfs(image: Subject) -> Path:
     return root(image.layout, image.layers)
 
 
+def layer_contents(image: Subject) -> tuple[Entry, ...]:
+    """What the layers of the image hold: names, owners, modes, and what looks like a secret."""
+    from serinus.checks.image.contents import contents
+
+    return contents(image)
+
+
 def contract(given: Given, image: Subject, rootfs: Path) -> Contract:
     """The contract of the image, with its examples."""
     if (file := rootfs / CONTRACT.lstrip("/")).is_file():
@@ -198,6 +209,21 @@ def served(given: Given, start: Start) -> Iterator[Served]:
         return
     with start("shared") as served:
         yield served
+
+
+def endpoint(given: Given, image: Subject, rootfs: Path, served: Served) -> Endpoint:
+    """Where the service answers, and what it promises there: what the checks of the wire ask."""
+    from serinus.checks.transport import endpoint as endpoints
+    from serinus.contract.files import read_examples
+    from serinus.image.contracts import examples_file
+
+    try:
+        held = contract(given, image, rootfs)
+    except NotApplicable:
+        held = None
+    file = examples_file(given.project) if given.project else None
+    known = read_examples(file) if file and not (held and held.examples) else ()
+    return endpoints.endpoint(served, rootfs, held, [example.request for example in known])
 
 
 def client(served: Served) -> Iterator[httpx.Client]:
@@ -300,7 +326,6 @@ def answers(service: Service, labelled: tuple[Labelled, ...]) -> tuple[Answered,
 
 def ask(service: Service, requests: Sequence[Any], at_once: int = 4) -> tuple[Answered, ...]:
     """Put requests to a service, some at a time; a fault is an answer too."""
-
     from serinus.checks import priority
 
     with ThreadPoolExecutor(at_once, initializer=priority.give_way) as pool:
@@ -331,7 +356,7 @@ def requests(given: Given, image: Subject, rootfs: Path) -> tuple[Any, ...]:
 
 
 def alone(start: Start, requests: tuple[Any, ...]) -> Alone:
-    """What a replica that nobody else asks answers to requests, put one at a time, the first few repeatedly."""
+    """What a replica that nobody else asks answers, one request at a time, the first few repeatedly."""
     with start("alone") as served:
         for client in _client(served):
             service = Service(client, served.route)
@@ -390,10 +415,12 @@ FIXTURES: tuple[Fixture, ...] = (
     _fixture(model, "find the model", 0.1, "model.loads"),
     _fixture(image, "build or fetch the image", 2.0, "image.built"),
     _fixture(rootfs, "unpack the image", 1.0, "image.built"),
+    _fixture(layer_contents, "look through the layers", 2.0, "image.built"),
     _fixture(contract, "read the contract", 0.1, "contract.examples"),
     _fixture(examples),
     _fixture(start),
     _fixture(served, "start the image", 2.0, "transport.ready"),
+    _fixture(endpoint),
     _fixture(client),
     _fixture(service),
     _fixture(from_source, "start the service from source", 2.0, "behaviour.source"),

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import tempfile
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -15,11 +16,13 @@ from pathlib import Path
 
 from serinus.checks import priority
 from serinus.checks.subjects import Served, Subject
-from serinus.runtimes import Replica, Runtime
-from serinus.runtimes.wait import ready
+from serinus.runtimes import Replica, Running, Runtime
+from serinus.runtimes.wait import Unfit, ready
 
 Start = Callable[[str], AbstractContextManager[Served]]
-"""A name for the replica -> a replica that is ready, stopped at the end of the block."""
+"""A name for the replica -> a replica that answers, stopped at the end of the block."""
+ADVISORY = {"SERINUS_EXAMPLES": "advisory"}
+"""Has a replica answer even if an example is answered wrongly: that ends one check, not all."""
 
 _ports = threading.Lock()
 _taken: set[int] = set()
@@ -38,15 +41,31 @@ def starter(subject: Subject, runtime: Runtime, route: str, timeout: float) -> S
     @contextmanager
     def start(name: str) -> Iterator[Served]:
         port = free_port()
-        running = runtime.start(Replica(f"check-{name}-{port}", subject.layout, subject.manifest, port))
+        running = runtime.start(
+            Replica(f"check-{name}-{port}", subject.layout, subject.manifest, port, env=ADVISORY)
+        )
         priority.pass_on(running)
         url = f"http://127.0.0.1:{port}"
         try:
-            yield Served(url, route, running, ready(url, running, timeout=timeout))
+            seconds, unfit = waited(url, running, timeout)
+            yield Served(url, route, running, seconds, unfit)
         finally:
             running.stop(grace=5.0)
 
     return start
+
+
+def waited(url: str, running: Running, timeout: float) -> tuple[float, str]:
+    """Wait until a service answers: the seconds, and why it is not ready although it does.
+
+    Raises:
+        ServiceError: it ended, or the time is over.
+    """
+    begin = time.monotonic()
+    try:
+        return ready(url, running, timeout=timeout), ""
+    except Unfit as error:
+        return time.monotonic() - begin, error.message
 
 
 def free_port() -> int:

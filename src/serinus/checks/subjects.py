@@ -107,6 +107,8 @@ class Served:
     """None where somebody else started it."""
     seconds: float = 0.0
     """From the start to readiness."""
+    unfit: str = ""
+    """Why it is not ready although it answers: an example that it answers wrongly."""
 
 
 class Refused(ServiceError):
@@ -187,6 +189,15 @@ class Answered:
 
     response: Any = None
     fault: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Alone:
+    """What a replica answered that was asked one request at a time."""
+
+    requests: tuple[Any, ...]
+    rounds: tuple[tuple[Answered, ...], ...]
+    """The first has an answer to each request; the others to the first few of them."""
 
 
 def at(document: Any, path: str) -> Any:

@@ -6,7 +6,8 @@ unprivileged), ``docker`` and ``podman``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from serinus.registry import Descriptor
@@ -23,6 +24,8 @@ class Replica:
     port: int
     """Port on 127.0.0.1 at which the service is to answer."""
     address: str = "127.0.0.1"
+    env: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """Variables beside those of the image."""
 
 
 class Running(Protocol):

@@ -258,6 +258,7 @@ def arguments(replica: Replica, image: Image, name: str) -> list[str]:
         *("--read-only", "--tmpfs", _TMP, "--cap-drop", "ALL", "--security-opt", "no-new-privileges"),
         *("--publish", f"{replica.address}:{replica.port}:{image.launch.ports[0]}"),
         *("--env", f"SERINUS_VERSION={replica.image.digest}"),
+        *(part for name, value in replica.env.items() for part in ("--env", f"{name}={value}")),
     ]
 
 

@@ -255,6 +255,7 @@ def _environment(launch: Launch, replica: Replica) -> dict[str, str]:
         "SERINUS_HOST": replica.address,
         "SERINUS_PORT": str(replica.port),
         "SERINUS_VERSION": replica.image.digest,
+        **replica.env,
     }
 
 

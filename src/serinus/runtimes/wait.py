@@ -11,10 +11,17 @@ from urllib.parse import urlsplit
 from serinus.errors import ServiceError
 from serinus.runtimes import Running
 
+UNFIT = -1
+"""In place of a status: the service says that it will not become ready."""
 _FIRST = 0.02
 _LONGEST = 0.25
 _TAIL = 20
 """Lines of its log that an error shows."""
+
+
+class Unfit(ServiceError):
+    """The service answered an example wrongly: it will not become ready, however long one waits."""
+
 
 Fetch = Callable[[str], tuple[int, bytes]]
 """A URL -> the status and the body of a GET; OSError or HTTPException when there is no answer."""
@@ -55,6 +62,7 @@ def ready(
         The seconds it took.
 
     Raises:
+        Unfit: it answered an example wrongly.
         ServiceError: the replica ended (with its last log lines), or the time is over (with the reason
             that its readiness document gives).
     """
@@ -64,6 +72,8 @@ def ready(
         status, said = ask(url, fetch)
         if status == 200:
             return clock() - begin
+        if status == UNFIT:
+            raise Unfit(f"the service is {said}", "Mend the service, or correct the example.")
         code = running.wait(0)
         if code is not None:
             told = f"the service ended with exit code {code} before it was ready"
@@ -111,13 +121,23 @@ def follow(
 
 
 def ask(url: str, fetch: Fetch = fetch) -> tuple[int, str]:
-    """Ask a service once whether it is ready: the status (0 without an answer), and why it is not."""
+    """Ask once whether a service is ready: the status (0: no answer; :data:`UNFIT`), and why it is not."""
     url = url.rstrip("/") + "/readyz"
     try:
         status, body = fetch(url)
     except (OSError, http.client.HTTPException) as error:
         return 0, f"{url} does not answer ({error})"
+    if status == 503 and _is_unfit(body):
+        return UNFIT, _reason(body).removeprefix(": ")
     return status, f"{url} answers {status}{_reason(body)}"
+
+
+def _is_unfit(body: bytes) -> bool:
+    try:
+        document = json.loads(body)
+    except ValueError:
+        return False
+    return isinstance(document, dict) and document.get("examples") == "failed"
 
 
 def _reason(body: bytes) -> str:

@@ -94,6 +94,7 @@ class Router:
         self._metrics = metrics
         self._access = access
         self._draining = False
+        self._fit = True
         self._mounts: tuple[tuple[str, Mounted], ...] = ()
         self._stream: Handler | None = None
         self._routes: dict[str, Callable[[Scope, Exchange], Awaitable[Answer]]] = {
@@ -110,7 +111,12 @@ class Router:
     @property
     def ready(self) -> bool:
         """Whether predictions are answered and new callers are welcome."""
-        return self.opened is not None and not self._draining
+        return self.opened is not None and self._fit and not self._draining
+
+    def refuse(self, reason: str) -> None:
+        """Say for good that the service is not ready: an example was answered wrongly."""
+        self.reason = reason
+        self._fit = False
 
     def open(self, opened: Opened) -> None:
         """Answer predictions from now on."""
@@ -267,6 +273,9 @@ class Router:
 
     async def _readiness(self, scope: Scope, exchange: Exchange) -> Answer:
         _only_get(scope)
+        if not self._fit and not self._draining:
+            # Waiting does not help: no Retry-After, and a member by which programs know.
+            return Problem(503, self.reason).answer(examples="failed")
         if not self.ready:
             raise self._not_ready()
         if not (await self.gather())[1]:

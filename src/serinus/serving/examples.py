@@ -80,21 +80,23 @@ async def _faults(opened: Opened, example: Example, route: str) -> tuple[Violati
     return tuple(differences(example.response, held[0]))
 
 
-def differences(expected: Any, got: Any, path: tuple[str | int, ...] = ()) -> Iterator[Violation]:
-    """Where a response differs from the expected one, numbers by more than :data:`TOLERANCE` (pure)."""
+def differences(
+    expected: Any, got: Any, path: tuple[str | int, ...] = (), tolerance: float = TOLERANCE
+) -> Iterator[Violation]:
+    """Where a response differs from the expected one, numbers by more than the tolerance (pure)."""
     if isinstance(expected, dict) and isinstance(got, dict) and expected.keys() == got.keys():
         for name, member in expected.items():
-            yield from differences(member, got[name], (*path, name))
+            yield from differences(member, got[name], (*path, name), tolerance)
     elif isinstance(expected, list) and isinstance(got, list) and len(expected) == len(got):
         for index, item in enumerate(expected):
-            yield from differences(item, got[index], (*path, index))
-    elif not _same(expected, got):
+            yield from differences(item, got[index], (*path, index), tolerance)
+    elif not _same(expected, got, tolerance):
         yield Violation(pointer(path), f"found {found(got)}, expected {found(expected)}")
 
 
-def _same(expected: Any, got: Any) -> bool:
+def _same(expected: Any, got: Any, tolerance: float) -> bool:
     numbers = (int, float)
     booleans = isinstance(expected, bool) or isinstance(got, bool)
     if isinstance(expected, numbers) and isinstance(got, numbers) and not booleans:
-        return math.isclose(expected, got, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
+        return math.isclose(expected, got, rel_tol=tolerance, abs_tol=tolerance)
     return type(expected) is type(got) and bool(expected == got)

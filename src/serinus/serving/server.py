@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 ACCESS_LOG_VARIABLE = "SERINUS_ACCESS_LOG"
 """``0`` switches the line for each request off."""
+EXAMPLES_VARIABLE = "SERINUS_EXAMPLES"
+"""``advisory``: answer predictions even if an example is answered wrongly; ``/readyz`` says so still."""
 LEAD = 0.2
 """Seconds between saying that the service stops and turning new callers away."""
 QUIET = 0.1
@@ -244,8 +246,10 @@ async def open_service(
         log.error("the service raised %s on an example", type(error).__name__, exc_info=error)
         fault = f"the service raised {type(error).__name__} on an example; the log has the traceback"
     if fault:
-        router.reason = f"not ready: {fault}"
+        router.refuse(f"not ready: {fault}")
         log.error("not ready: %s", fault)
+        if environ.get(EXAMPLES_VARIABLE) == "advisory":
+            router.open(ready)
         return
     # What was made so far stays; the collector need not look at it again with every request.
     gc.collect()
