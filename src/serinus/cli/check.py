@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from serinus.cli.output import Output, json_option, project_option, table
+from serinus.cli.output import Output, here, json_option, project_option
 
 if TYPE_CHECKING:
     from serinus.checks import Check
@@ -31,6 +33,14 @@ RUNTIMES = ("sandbox", "docker", "podman")
 @click.option(
     "--runtime", type=click.Choice(RUNTIMES), default="sandbox", show_default=True, help="What runs it."
 )
+@click.option(
+    "--format",
+    "formats",
+    multiple=True,
+    metavar="KIND[:FILE]",
+    help="json, junit, sarif, github or html, to a file or standard output; may be repeated.",
+)
+@click.option("--verbose", is_flag=True, help="Tell every verdict and what was measured.")
 @project_option
 @json_option
 @click.pass_obj
@@ -44,26 +54,62 @@ def check(
     image: str | None,
     against: str | None,
     runtime: str,
+    formats: tuple[str, ...],
+    verbose: bool,
     folder: str,
 ) -> int:
     """Check every layer, in parallel.
 
-    Without --image the project is built, and its image and its source are checked.
+    Without --image the project is built, and its image and its source are checked. The report for people is
+    written to .serinus/report.html. In GitHub Actions annotations are added, unless --format is given. Ends
+    with 0 when nothing failed, 1 when a check failed, 2 when one could not run.
     """
     from serinus.checks.run import run
+    from serinus.cli import checking
+    from serinus.image.stages import FOLDER
 
     project = _project(folder, optional=image is not None or list_)
     checks = _all(project)
     if list_:
         output.result(
             [{"id": c.id, "looks_at": c.looks_at, "why": c.why} for c in checks],
-            table([(c.id, c.looks_at, c.why) for c in checks]),
+            checking.listed(checks),
         )
         return 0
     given = _given(output, folder, project, image, against, runtime)
-    report = run(checks, given, only=only, skip=skip, jobs=jobs, fail_fast=fail_fast)
-    output.result(report.to_json(), _lines(report))
+    root = project.root if project else Path(folder)
+    page = root / FOLDER / "report.html"
+    asked = formats or (("json",) if output.json else ("github",) if _in_actions() else ())
+    wants = checking.wanted(asked, page)
+    output.json = output.json or any(want.kind == "json" and want.file is None for want in wants)
+    shown = checking.display(output.json)
+    try:
+        report = run(checks, given, only=only, skip=skip, jobs=jobs, fail_fast=fail_fast, tell=shown)
+    finally:
+        shown.close()
+    _tell(report, checking.deliver(report, checks, wants, page, root), verbose, page)
     return _code(report)
+
+
+def _in_actions() -> bool:
+    return os.environ.get("GITHUB_ACTIONS") == "true"
+
+
+def _tell(report: Report, document: str | None, verbose: bool, page: Path) -> None:
+    """The document, and lines for people: on standard error where a document is to be alone."""
+    from serinus.checks.formats.github import summary
+    from serinus.checks.formats.lines import lines, plain
+    from serinus.cli.checking import summarise
+
+    alone = document is not None and not document.startswith("::") and document != ""
+    stream = sys.stderr if alone else sys.stdout
+    coloured = stream.isatty() and not os.environ.get("NO_COLOR")
+    style = (lambda text, colour: click.style(text, fg=colour or None)) if coloured else plain
+    told = [*lines(report, verbose=verbose, style=style), f"report: {here(page)}"]
+    click.echo("\n".join(told), err=alone)
+    if document:
+        click.echo(document, nl=not document.endswith("\n"))
+    summarise(summary(report))
 
 
 def _project(folder: str, optional: bool) -> Project | None:
@@ -95,11 +141,6 @@ def _given(
 
     root = project.root if project else Path(folder)
     return Given(Layout(root / FOLDER / "layout"), named(runtime), project, image, against)
-
-
-def _lines(report: Report) -> list[str]:
-    rows = [(v.status.value, v.check, f"{v.seconds:.2f} s", v.summary) for v in report.verdicts]
-    return [*table(rows), f"{report.name}: {report.status.value} in {report.seconds:.1f} s"]
 
 
 def _code(report: Report) -> int:
