@@ -69,9 +69,7 @@ def slow(endpoint: Endpoint) -> Result:
     seconds=2.5,
 )
 def cut_off(endpoint: Endpoint, start: Start) -> Result:
-    """Clients that go away in the head, in the body or before the answer leave nothing behind: the service
-    answers as before, and `serinus_in_flight` falls back.
-    """
+    """Clients that go away in the middle leave nothing behind: `serinus_in_flight` falls back."""
     with start("cut-off") as served:
         own = endpoint.at(served)
         before = ask(own, own.well()).status
@@ -109,7 +107,7 @@ def _parts(request: wire.Request) -> tuple[bytes, ...]:
 
 
 def _left(endpoint: Endpoint) -> float:
-    """Requests that stay under way although nobody waits for them; 0 where the service does not count them."""
+    """Requests that stay under way although nobody waits for them; 0 where nothing counts them."""
     until = time.monotonic() + _SETTLED
     while True:
         try:

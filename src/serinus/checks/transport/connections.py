@@ -21,7 +21,8 @@ _CHANGING = ("/metrics", "/readyz", "/healthz")
 def head(endpoint: Endpoint) -> Result:
     """HEAD is answered wherever GET is: the same status and header fields, and no body."""
     ours = ("/healthz", "/readyz", "/openapi.json", "/metrics") if endpoint.settings else ("/readyz",)
-    asked, found = 0, []
+    asked = 0
+    found: list[Finding] = []
     for path in (*ours, "/"):
         try:
             get = ask(endpoint, wire.Request("GET", path))
@@ -64,13 +65,11 @@ def _head(endpoint: Endpoint, path: str, get: wire.Answer) -> Iterator[Finding]:
 
 @check(
     "transport.keep-alive",
-    why="The second request of a connection failed, and only behind the load balancer, which keeps them open.",
+    why="The second request of a connection failed, but only behind the load balancer.",
     seconds=0.2,
 )
 def keep_alive(endpoint: Endpoint) -> Result:
-    """Several requests on one connection are answered alike, one after the other and sent at once; after
-    `Connection: close` the service closes.
-    """
+    """Requests on one connection are answered alike, pipelined too, and `Connection: close` is honoured."""
     request = endpoint.well()
     first = ask(endpoint, request)
     found: list[Finding] = []
@@ -88,7 +87,7 @@ _TODO = "Keep nothing for a connection, and close it only after saying so."
 
 
 def _one_by_one(endpoint: Endpoint, request: wire.Request, first: wire.Answer) -> Iterator[Finding]:
-    """one after the other on one connection."""
+    """One after the other on one connection."""
     with wire.Connection(endpoint.address) as connection:
         for number in (1, 2, 3, 4):
             answer = connection.ask(request)
@@ -103,7 +102,7 @@ def _one_by_one(endpoint: Endpoint, request: wire.Request, first: wire.Answer) -
 
 
 def _at_once(endpoint: Endpoint, request: wire.Request, first: wire.Answer) -> Iterator[Finding]:
-    """several sent at once on one connection."""
+    """Several sent at once on one connection."""
     others = (request, wire.Request("GET", "/readyz"), request)
     with wire.Connection(endpoint.address) as connection:
         connection.send(b"".join(other.whole() for other in others))
@@ -121,7 +120,7 @@ def _at_once(endpoint: Endpoint, request: wire.Request, first: wire.Answer) -> I
 
 
 def _closed(endpoint: Endpoint, request: wire.Request, first: wire.Answer) -> Iterator[Finding]:
-    """with Connection: close."""
+    """With Connection: close."""
     with wire.Connection(endpoint.address) as connection:
         answer = connection.ask(request, connection="close")
         if _differs(answer, first):
@@ -135,7 +134,7 @@ def _closed(endpoint: Endpoint, request: wire.Request, first: wire.Answer) -> It
 
 def _differs(answer: wire.Answer, first: wire.Answer) -> bool:
     # A service with too much to do says 503: other checks ask it too.
-    return answer.status != first.status and answer.status != 503
+    return answer.status not in {first.status, 503}
 
 
 @check(

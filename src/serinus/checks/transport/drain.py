@@ -41,15 +41,13 @@ class _Seen:
     seconds=4.0,
 )
 def drain(endpoint: Endpoint, start: Start) -> Result:
-    """A replica that is stopped under load answers every request that it has accepted, and ends with exit
-    code 0 within `service.grace`.
-    """
+    """A replica stopped under load answers all that it has accepted, and ends with 0 in `service.grace`."""
     for number in range(_ROUNDS):
         with start(f"drain-{number}") as served:
             seen, code, seconds = _round(endpoint.at(served), served)
         found = tuple(_judged(endpoint, seen, code, seconds))
         # What a client sends at the very moment of closing can be lost on a machine that has other things to
-        # do: RFC 9112, section 9.3.1, has clients send it again. A server without a lead loses some each time.
+        # do: RFC 9112, section 9.3.1, has clients send it again. A server without a lead loses some always.
         if found or not seen.turned_away or endpoint.settings is None:
             return Result(f"{len(seen.answered)} answers, none lost, stopped in {seconds:.1f} s", found)
     return Result(
@@ -139,7 +137,7 @@ class _Half:
                 seen.lost.append(f"of one that was half sent: {error.message}")
 
 
-def _call(  # noqa: PLR0917
+def _call(
     endpoint: Endpoint,
     request: wire.Request,
     expected: int,

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from serinus.checks import Finding, Result, check
@@ -21,7 +22,7 @@ _SECRET = re.compile(r"TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|PRIVATE|API_?KEY|
 _SHORTEST = 6
 _TRACE = re.compile(r"Traceback \(most recent call last\)|File \\?\"[^\"]+\\?\", line \d+")
 _PLACES = re.compile(
-    r"(?<![\w.:/-])/(?:srv|opt|usr|home|root|tmp|var|etc|proc|app|work)/[\w.@+/-]+"  # noqa: S108
+    r"(?<![\w.:/-])/(?:srv|opt|usr|home|root|tmp|var|etc|proc|app|work)/[\w.@+/-]+"
     r"|(?<![\w.:/-])/(?:[\w.@+-]+/)*[\w.@+-]+\.py\b|site-packages/"
 )
 _LINE = 20
@@ -35,12 +36,11 @@ _FILES = 100
     seconds=1.0,
 )
 def leaks(endpoint: Endpoint, image: Subject, rootfs: Path) -> Result:
-    """No answer to a wrong or extreme request shows a traceback, a line of the source, a path of the
-    machine or of the image, or the value of a secret variable.
-    """
+    """No answer to a wrong or extreme request shows a traceback, source, a path or a secret variable."""
     source = _source(rootfs)
     secrets = _secrets(launch(image.config).env)
-    found, asked = [], 0
+    found: list[Finding] = []
+    asked = 0
     for what, request in _provoking(endpoint):
         try:
             answer = ask(endpoint, request)
@@ -59,11 +59,12 @@ def _provoking(endpoint: Endpoint) -> Iterator[tuple[str, wire.Request]]:
     yield "a body that is not JSON", post(b"{")
     yield "an empty body", post(b"")
     yield "a text body", wire.Request("POST", endpoint.route, (("content-type", "text/plain"),), b"text")
-    for value in (None, 1, "text", [], {}, [None], [{}], {"a": None}):
+    wrong: tuple[Any, ...] = (None, 1, "text", [], {}, [None], [{}], {"a": None})
+    for value in wrong:
         yield f"the request {json.dumps(value)}", post(json.dumps(value).encode())
     if endpoint.contract and endpoint.known:
-        for value in extremes(endpoint.contract.request, [endpoint.request]):
-            text = json.dumps(value)
+        for extreme in extremes(endpoint.contract.request, [endpoint.request]):
+            text = json.dumps(extreme)
             yield f"the request {text[:60]}", post(text.encode())
 
 

@@ -72,9 +72,7 @@ def content_type(endpoint: Endpoint) -> Result:
     seconds=0.3,
 )
 def malformed(endpoint: Endpoint) -> Result:
-    """A body that is not JSON (cut off, two documents, NaN, not UTF-8 ...) is answered 400 by Serinus'
-    server, 4xx by any other, and the answer says what is wrong.
-    """
+    """A body that is not JSON is refused, 400 by Serinus' server, and the answer says what is wrong."""
     body = endpoint.post().body or b"{}"
     right = (400,) if endpoint.guarded else _CLIENT
     kinds = _malformed(body, strictly=endpoint.guarded)
@@ -86,7 +84,7 @@ def malformed(endpoint: Endpoint) -> Result:
 
 
 def _malformed(body: bytes, strictly: bool) -> list[tuple[str, bytes]]:
-    """Kinds of malformed JSON; those that RFC 8259, sections 8.1 and 9, lets a parser take if ``strictly``."""
+    """Kinds of malformed JSON; ``strictly`` those too that RFC 8259 (8.1 and 9) lets a parser take."""
     kinds = [
         ("an empty body", b""),
         ("a body that is cut off", body[:-1] if len(body) > 1 else b"["),
@@ -111,9 +109,7 @@ def _malformed(body: bytes, strictly: bool) -> list[tuple[str, bytes]]:
     seconds=0.5,
 )
 def fields(endpoint: Endpoint) -> Result:
-    """A request with a member too few, one too many or one of a wrong type is answered 422, and the answer
-    names the JSON Pointer of the fault.
-    """
+    """A member missing, unknown or of a wrong type is answered 422, with the JSON Pointer of the fault."""
     contract = needs_contract(endpoint)
     wrong = mutations(contract.request, [endpoint.request] if endpoint.known else [])
     if not wrong:
@@ -158,9 +154,7 @@ def _about(named: str, place: str) -> bool:
     seconds=0.5,
 )
 def oversize(endpoint: Endpoint) -> Result:
-    """A body above `service.max_body` is answered 413 before it is read: at once where its length is
-    announced, else as soon as the limit is passed.
-    """
+    """A body above `service.max_body` is answered 413 without being read to its end."""
     if endpoint.settings is None:
         raise NotApplicable(
             "another server than Serinus' answers in this image: nothing says how large a body may be",

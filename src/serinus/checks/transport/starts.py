@@ -18,12 +18,10 @@ FILE = "serinus.toml"
 
 @check(
     "transport.ready",
-    why="A model that was not in the image, and a package that did not import there, were found out by users.",
+    why="A model that was not in the image, or a package that did not import there, was found out by users.",
 )
 def ready(served: Served, settings: Checks) -> Result:
-    """The image starts, loads its model, answers its examples and says so on `/readyz`, in
-    `checks.transport.ready` at most.
-    """
+    """The image starts, answers its examples and is ready within `checks.transport.ready`."""
     if served.running is None:
         return Result(f"{served.url} answers")
     bound = settings.transport.ready
@@ -42,9 +40,7 @@ def ready(served: Served, settings: Checks) -> Result:
     seconds=0.2,
 )
 def route(given: Given, image: Subject, endpoint: Endpoint) -> Result:
-    """An example sent to the contract's route is answered 2xx with JSON, the routes of the server beside it
-    answer, and route and port of the image are those of the project file.
-    """
+    """Route and port are the project's, an example is answered 2xx with JSON, health and description too."""
     found = [*_settings(given, image, endpoint.settings), *_prediction(endpoint), *_beside(endpoint)]
     return Result(f"POST {endpoint.route} answers", tuple(found))
 
@@ -62,7 +58,7 @@ def _settings(given: Given, image: Subject, settings: Settings | None) -> Iterat
         )
     if project and settings and settings.route != project.service.route:
         yield Finding(
-            f"the image answers predictions at {settings.route}; the project file says {project.service.route}",
+            f"the image answers at {settings.route}; the project file says {project.service.route}",
             "Build the image again, or correct service.route.",
             FILE,
         )

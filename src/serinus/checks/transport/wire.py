@@ -182,7 +182,7 @@ class Connection:
         except http.client.IncompleteRead as error:
             raise Malformed(f"the answer broke off after {len(error.partial)} bytes of its body") from None
         except (http.client.HTTPException, ValueError) as error:
-            raise Malformed(f"what came is no HTTP answer: {error or type(error).__name__}") from None
+            raise Malformed(f"what came is no HTTP answer: {error!r}") from None
         headers = tuple((name.lower(), value) for name, value in response.getheaders())
         return Answer(response.status, headers, body, response.will_close)
 
