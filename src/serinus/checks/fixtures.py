@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from serinus.checks import Failed, Finding, NotApplicable, parameters
+from serinus.checks.asked import AGAIN, ROUNDS, answered, ask
 from serinus.checks.speed import fixtures as speed
 from serinus.checks.starting import ADVISORY, Local, Start, free_port, starter, waited
 from serinus.checks.subjects import (
@@ -31,7 +31,6 @@ from serinus.checks.subjects import (
     relative,
 )
 from serinus.contract import Contract, Example
-from serinus.errors import SerinusError
 from serinus.image import CONTRACT, LABEL_CONTRACT, SETTINGS
 from serinus.image.sources import ModelPlace, find_model
 from serinus.project import Checks, Project
@@ -39,18 +38,13 @@ from serinus.project import Checks, Project
 if TYPE_CHECKING:
     import httpx
 
-    from serinus.checks.transport.endpoint import Endpoint
-
     from serinus.checks.image.contents import Entry
+    from serinus.checks.transport.endpoint import Endpoint
 
 TAG = "checked"
 """Tag of the image that a run of checks builds."""
 LABELLED = "labelled.jsonl"
 """The labelled data of a project that names no file, if there is one."""
-AGAIN = 12
-"""So many requests are asked more than once."""
-ROUNDS = 3
-"""How often."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,24 +316,6 @@ def _labelled(row: Mapping[str, Any], number: int, file: Path, project: Project)
 def answers(service: Service, labelled: tuple[Labelled, ...]) -> tuple[Answered, ...]:
     """What the service answers to each row of the labelled data."""
     return ask(service, [row.request for row in labelled])
-
-
-def ask(service: Service, requests: Sequence[Any], at_once: int = 4) -> tuple[Answered, ...]:
-    """Put requests to a service, some at a time; a fault is an answer too."""
-    from serinus.checks import priority
-
-    with ThreadPoolExecutor(at_once, initializer=priority.give_way) as pool:
-        return tuple(pool.map(lambda request: answered(service, request), requests))
-
-
-def answered(service: Service, request: Any) -> Answered:
-    """What a service answers to one request; a fault is an answer too."""
-    try:
-        return Answered(service(request))
-    except (SerinusError, OSError) as error:
-        return Answered(fault=str(error))
-    except Exception as error:  # noqa: BLE001 - httpx has a tree of errors of its own
-        return Answered(fault=f"{type(error).__name__}: {error}")
 
 
 def requests(given: Given, image: Subject, rootfs: Path) -> tuple[Any, ...]:
