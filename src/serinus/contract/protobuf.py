@@ -88,6 +88,14 @@ class Reader:
             if field.number == number and isinstance(field.value, Span):
                 yield field.value
 
+    def integers(self, span: Span) -> Iterator[int]:
+        """The varints of a packed field."""
+        position = span.start
+        while position < span.end:
+            self._file.seek(position)
+            value, position = self._varint(position, span.end)
+            yield value
+
     def text(self, span: Span) -> str:
         """A string field.
 
