@@ -39,6 +39,7 @@ PARTS: dict[str, tuple[Callable[[], bool], str]] = {
         lambda: bool(shutil.which("docker-registry") and shutil.which("htpasswd")),
         "apt-get install docker-registry apache2-utils",
     ),
+    "chromium": (lambda: bool(shutil.which("chromium")), "apt-get install chromium"),
     "skopeo": (lambda: bool(shutil.which("skopeo")), "apt-get install skopeo"),
     "mmdebstrap": (lambda: bool(shutil.which("mmdebstrap")), "apt-get install mmdebstrap"),
     "sandbox": (_sandbox, "a kernel that lets this user make user namespaces"),
