@@ -30,6 +30,8 @@ class Fault:
     """Whether the check warns rather than fails."""
     against: bool = False
     """Whether the clean example, built before, is the version in charge to compare with."""
+    image: str | None = None
+    """Tag of the image to look at, which ``seed`` makes; None builds the example."""
 
 
 def replace(file: Path, old: str, new: str) -> None:

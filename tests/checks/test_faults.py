@@ -28,7 +28,7 @@ def test_the_fault_is_caught(fault: Fault, copy: Callable[[str], Path]) -> None:
     folder = copy(fault.example)
     fault.seed(folder)
     against = next(tag for tag in _tags(folder) if tag.endswith(":latest")) if fault.against else None
-    verdict = checked(folder, fault.check, against=against)[fault.check]
+    verdict = checked(folder, fault.check, image=fault.image, against=against)[fault.check]
     assert verdict.status == ("warned" if fault.warns else "failed"), told(verdict)
     assert fault.message in told(verdict), told(verdict)
 

@@ -105,9 +105,9 @@ def export(
         _put(folder / "service.json", told.to_json().encode())
         if contract:
             _put(folder / "contract.json", contract.to_json().encode())
-        recipe = _recipe(project, lock, contract, {p: h for p, h in hashes.items() if p.startswith("model/")})
+        told_of = recipe(project, lock, contract, {p: h for p, h in hashes.items() if p.startswith("model/")})
         _put(folder / ".dockerignore", b"*\n!requirements.txt\n!runtime\n!model\n!code\n!*.json\n")
-        _put(folder / "Dockerfile", dockerfile(recipe).encode())
+        _put(folder / "Dockerfile", dockerfile(told_of).encode())
         for place in (folder, *folder.rglob("*")):
             if place.is_dir() and not place.is_symlink():
                 place.chmod(0o755)
@@ -177,7 +177,8 @@ def requirements(lock: Lock, index: Sequence[str] = ()) -> str:
     return "".join(f"{line}\n" for line in index) + render_pins(lock.pins)
 
 
-def _recipe(project: Project, lock: Lock, contract: Contract | None, model: Mapping[str, str]) -> Recipe:
+def recipe(project: Project, lock: Lock, contract: Contract | None, model: Mapping[str, str]) -> Recipe:
+    """What the Dockerfile of a project depends on; ``model`` is path -> digest of the exported files."""
     reference, because = project.image.base, ""
     if parse(reference)[0] != "registry":
         because = (
