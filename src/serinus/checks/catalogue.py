@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from serinus.checks import Check
+from serinus.checks import Check, transport
 
-CHECKS: tuple[Check, ...] = ()
+CHECKS: tuple[Check, ...] = (*transport.CHECKS,)
 """The checks that Serinus brings; those of the project come from ``own``."""
