@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +21,7 @@ from serinus.checks.quality.scores import Row
 from serinus.checks.quality.statistics import holm, mcnemar, paired_share, share, swapped
 from serinus.checks.subjects import Answered, Labelled
 from serinus.project import Checks, Project, QualityChecks, Service
+from serinus.registry.layout import Layout
 
 PROJECT = Project(root=Path("/nowhere"), service=Service(name="a"))
 
@@ -213,8 +213,7 @@ def test_a_metric_of_the_projects_own_that_is_wrong(tmp_path: Path, text: str, s
 @pytest.mark.parametrize("example", ["sentiment", "flask-app", "onnx", "roberta"])
 def test_the_clean_examples_pass(example: str, copy: Callable[[str], Path]) -> None:
     folder = copy(example)
-    name = next(tag for tag in json.loads((folder / ".serinus/layout/index.json").read_text())["manifests"])
-    against = name["annotations"]["org.opencontainers.image.ref.name"]
+    against = next(tag for tag in Layout(folder / ".serinus" / "layout").tags() if tag.endswith(":latest"))
     for verdict in checked(folder, "quality", against=against, checks=CHECKS).values():
         small = example == "flask-app" and verdict.check.startswith("quality.slice")
         assert verdict.status == ("not applicable" if small else "passed"), told(verdict)
