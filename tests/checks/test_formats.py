@@ -14,6 +14,7 @@ from serinus.checks import Finding, Measure, Plot, Status, Verdict, check
 from serinus.checks.formats import FORMATS
 from serinus.checks.formats.github import commands, summary
 from serinus.checks.formats.lines import lines
+from serinus.checks.formats.scale import fitting
 from serinus.checks.formats.timeline import critical
 from serinus.checks.report import Report, Span
 
@@ -91,6 +92,16 @@ def test_no_text_of_a_report_becomes_markup(report: Report) -> None:
     assert all(re.match(r"::(error|warning) ", line) for line in commands(report).splitlines())
     assert "<script" not in summary(report)
     assert not re.search(r"[\x00-\x08\x0b-\x1f\u202e]", "".join(lines(report, verbose=True)))
+
+
+@given(st.lists(st.floats(-1e99, 1e99), min_size=1, max_size=9), st.booleans())
+def test_an_axis_holds_all_numbers_in_order(values: list[float], from_zero: bool) -> None:
+    scale = fitting(values, 10.0, 110.0, from_zero=from_zero)
+    places = [scale(value) for value in sorted(values)]
+    assert all(9.999 <= place <= 110.001 for place in places)
+    assert places == sorted(places)
+    assert len(scale.ticks) <= 24
+    assert list(scale.ticks) == sorted(scale.ticks)
 
 
 def test_lines_say_where_and_what_to_do() -> None:
