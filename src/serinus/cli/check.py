@@ -40,6 +40,12 @@ RUNTIMES = ("sandbox", "docker", "podman")
     metavar="KIND[:FILE]",
     help="json, junit, sarif, github or html, to a file or standard output; may be repeated.",
 )
+@click.option(
+    "--from-failure",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Add a request that went wrong to the examples, and check those.",
+)
 @click.option("--verbose", is_flag=True, help="Tell every verdict and what was measured.")
 @project_option
 @json_option
@@ -55,6 +61,7 @@ def check(
     against: str | None,
     runtime: str,
     formats: tuple[str, ...],
+    from_failure: Path | None,
     verbose: bool,
     folder: str,
 ) -> int:
@@ -76,6 +83,8 @@ def check(
             checking.listed(checks),
         )
         return 0
+    if from_failure is not None:
+        only = _kept(output, project, from_failure)
     given = _given(output, folder, project, image, against, runtime)
     root = project.root if project else Path(folder)
     page = root / FOLDER / "report.html"
@@ -110,6 +119,19 @@ def _tell(report: Report, document: str | None, verbose: bool, page: Path) -> No
     if document:
         click.echo(document, nl=not document.endswith("\n"))
     summarise(summary(report))
+
+
+def _kept(output: Output, project: Project | None, file: Path) -> tuple[str, ...]:
+    """Add a failed request to the examples, say so, and name the checks that look at them."""
+    from serinus.checks.failure import add
+    from serinus.errors import ProjectError
+
+    if project is None:
+        raise ProjectError("there is no project whose examples could be added to", "Name it with --project.")
+    kept = add(project, file, observer=output.observer)
+    done = "added" if kept.new else "there already"
+    output.note(f"{here(kept.file)}: example {kept.number} {done}")
+    return "contract.examples", "behaviour.golden"
 
 
 def _project(folder: str, optional: bool) -> Project | None:

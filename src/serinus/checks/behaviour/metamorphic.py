@@ -33,7 +33,7 @@ class Case:
     seconds=4.0,
 )
 def metamorphic(settings: Checks, contract: Contract, requests: tuple[Any, ...], service: Service) -> Result:
-    """What ``behaviour.invariant`` names leaves the prediction, and what ``behaviour.flips`` names changes it.
+    """What ``behaviour.invariant`` names leaves the prediction, what ``behaviour.flips`` names changes it.
 
     Texts are strings of at least two words; all of a request are changed. Of a prediction the labels are
     compared (booleans, strings, whole numbers), and its numbers if it has no labels. The requests are those
