@@ -61,4 +61,4 @@ def highest(document: Mapping[str, Any]) -> int:
     """
     words = document["model"]["vocab"]
     ids = list(words.values()) if isinstance(words, dict) else [len(words) - 1]
-    return max([*ids, *(token["id"] for token in document.get("added_tokens", ()))])
+    return int(max([*ids, *(token["id"] for token in document.get("added_tokens", ()))]))
