@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from serinus.checks import Check, transport
+from serinus.checks import Check, code, dependencies, model, transport
 
-CHECKS: tuple[Check, ...] = (*transport.CHECKS,)
+CHECKS: tuple[Check, ...] = (
+    *code.CHECKS,
+    *dependencies.CHECKS,
+    *model.CHECKS,
+    *transport.CHECKS,
+)
 """The checks that Serinus brings; those of the project come from ``own``."""
