@@ -132,7 +132,6 @@ FAULTS = (
         "was not ready after 3 s",
         _never_ready,
     ),
-    Fault("the app's route has moved", "flask-app", "transport.ready", "found the status 404", _moved),
     Fault(
         "the route of an app without a contract has moved",
         "flask-app",
