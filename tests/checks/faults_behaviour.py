@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from faults import Fault, append, replace
+from faults import Fault, replace
 
 RUN = "    _, probabilities = model.run"
 SHOWN = "positive=bool(p >= 0.5)"
@@ -52,7 +52,6 @@ def not_in_the_image(folder: Path) -> None:
 
 def by_case(folder: Path) -> None:
     replace(folder / "lexicon.py", "sentence.lower()", "sentence")
-    append(folder / "serinus.toml", '\n[checks.behaviour]\ninvariant = ["case"]\n')
 
 
 def without_responses(folder: Path) -> None:
