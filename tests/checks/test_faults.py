@@ -23,7 +23,7 @@ def every() -> Iterator[Fault]:
 @pytest.mark.mmdebstrap
 @pytest.mark.network
 @pytest.mark.shared
-@pytest.mark.parametrize("fault", every(), ids=lambda fault: f"{fault.example}: {fault.name}")
+@pytest.mark.parametrize("fault", tuple(every()), ids=lambda fault: f"{fault.example}: {fault.name}")
 def test_the_fault_is_caught(fault: Fault, copy: Callable[[str], Path]) -> None:
     folder = copy(fault.example)
     fault.seed(folder)
