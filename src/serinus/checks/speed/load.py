@@ -219,6 +219,10 @@ class Memory:
         self.seen.append((answers, float(found[1])))
         return bool(self._growth) and self.seen[-1][1] - self.seen[0][1] > self._growth
 
+    def close(self) -> None:
+        """Look no more."""
+        self._connection.close()
+
 
 class Load:
     """One load under way.
@@ -238,6 +242,7 @@ class Load:
         self._latencies: list[float] = []
         self._answers = 0
         self._busy: set[Connection] = set()
+        self._all: list[Connection] = []
         self._memory = Memory(spec)
         self._begin = self._last = time.perf_counter()
 
@@ -249,8 +254,11 @@ class Load:
             self._closed()
         else:
             self._open(self._spec.rate)
-        for connection in self._busy:
+        for _ in self._busy:
             self._fault(f"no answer within {self._spec.longest:g} s")
+        self._selector.close()
+        self._memory.close()
+        for connection in self._all:
             connection.close()
         return Told(
             tuple(round(latency, 7) for latency in self._latencies),
@@ -260,8 +268,12 @@ class Load:
             tuple(self._memory.seen),
         )
 
+    def _connections(self, count: int) -> list[Connection]:
+        self._all = [Connection(self._spec.port) for _ in range(count)]
+        return list(self._all)
+
     def _closed(self) -> None:
-        free = [Connection(self._spec.port) for _ in range(self._spec.connections)]
+        free = self._connections(self._spec.connections)
         latest = self._begin + self._spec.longest
         going = True
         while going or self._busy:
@@ -278,7 +290,7 @@ class Load:
             going = going and not self._memory.look(now, self._answers) and not enough
 
     def _open(self, rate: float) -> None:
-        free = [Connection(self._spec.port) for _ in range(MOST)]
+        free = self._connections(MOST)
         latest = self._begin + self._spec.seconds + self._spec.longest
         times = (self._begin + at for at in arrivals(rate, self._spec.seconds, self._spec.seed))
         coming = next(times, None)
