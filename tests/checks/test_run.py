@@ -275,6 +275,18 @@ def test_a_report_survives_its_json(report: Report) -> None:
     assert Report.from_json(json.loads(report.text())) == report
 
 
+def test_a_chain_is_what_a_job_takes_with_all_that_is_made_for_it() -> None:
+    spans = (
+        Span("image", "", 0, 2, 1),
+        Span("served", "", 2, 3, 1, ("image",)),
+        Span("a.b", "", 5, 1, 1, ("image", "served")),
+        Span("a.c", "", 2, 4, 2, ("image",)),
+        Span("a.d", "", 0, 0.5, 2, ("given",)),
+    )
+    chains = Report("mood", None, (), 7, spans=spans).chains()
+    assert chains == {"image": 2, "served": 5, "a.b": 6, "a.c": 6, "a.d": 0.5}
+
+
 @pytest.mark.parametrize("document", [None, {}, {"verdicts": 3}, [], {"name": "x", "verdicts": [{}]}])
 def test_what_is_no_report_is_refused(document: object) -> None:
     with pytest.raises(CheckError, match="no report"):

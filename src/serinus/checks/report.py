@@ -69,6 +69,25 @@ class Report:
         grouped = {name: tuple(v for v in self.verdicts if v.layer == name) for name in names}
         return {name: verdicts for name, verdicts in grouped.items() if verdicts}
 
+    def chains(self) -> Mapping[str, float]:
+        """Job -> the seconds that it takes with all that must be made for it, one after the other.
+
+        The longest of these is the least time that the run could have taken (the critical path).
+        """
+        spans = {span.name: span for span in self.spans}
+        found: dict[str, float] = {}
+
+        def chain(name: str) -> float:
+            if name not in found:
+                span = spans[name]
+                before = max((chain(need) for need in span.needs if need in spans), default=0.0)
+                found[name] = span.seconds + before
+            return found[name]
+
+        for name in spans:
+            chain(name)
+        return found
+
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values."""
         return asdict(self)
