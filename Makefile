@@ -42,6 +42,7 @@ docs: $(READY)  ## write the generated reference pages
 
 bench: $(READY)  ## the measurements that the README quotes
 	$(BIN)/python bench/build/bench.py
+	$(BIN)/python bench/check/bench.py
 
 clean:  ## remove what was made here
 	rm -rf $(VENV) .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis dist examples/*/.serinus examples/*/.cache
