@@ -30,7 +30,7 @@ def _one_slice(folder: Path) -> None:
 
 def _a_little(folder: Path) -> None:
     _no_answers(folder)
-    replace(folder / "service.py", "bool(p >= 0.5)", "bool(p >= 0.62)")
+    replace(folder / "service.py", "bool(p >= 0.5)", "bool(p >= 0.8)")
 
 
 def _own_metric(folder: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy
@@ -17,7 +17,7 @@ from serinus.checks import Failed, NotApplicable, Result
 from serinus.checks.quality import CHECKS, against, floor, slice_floor, slices
 from serinus.checks.quality.compare import paired
 from serinus.checks.quality.metrics import auc, metric
-from serinus.checks.quality.scores import Row
+from serinus.checks.quality.scores import Row, rows
 from serinus.checks.quality.statistics import holm, mcnemar, paired_share, share, swapped
 from serinus.checks.subjects import Answered, Labelled
 from serinus.project import Checks, Project, QualityChecks, Service
@@ -26,11 +26,11 @@ from serinus.registry.layout import Layout
 PROJECT = Project(root=Path("/nowhere"), service=Service(name="a"))
 
 
-def labelled(labels: list[object], name: str = "all") -> tuple[Labelled, ...]:
+def labelled(labels: Sequence[object], name: str = "all") -> tuple[Labelled, ...]:
     return tuple(Labelled(n, label, {"group": name}, n) for n, label in enumerate(labels, 1))
 
 
-def answers(values: list[object]) -> tuple[Answered, ...]:
+def answers(values: Sequence[object]) -> tuple[Answered, ...]:
     return tuple(Answered(value) for value in values)
 
 
@@ -115,10 +115,30 @@ def test_auc_is_that_of_scikit_learn(pairs: list[tuple[bool, int]]) -> None:
 
 
 def test_a_row_without_an_answer_is_as_wrong_as_can_be() -> None:
-    rows = [Row(1, True, 0.9), Row(2, False, 0.2), Row(3, True, fault="gone")]
-    assert metric("auc", Path()).of(rows) == 0.5
+    found = [Row(1, True, 0.9), Row(2, False, 0.2), Row(3, True, fault="gone")]
+    assert metric("auc", Path()).of(found) == 0.5
     assert metric("rmse", Path()).of([Row(1, 1.0, 1.0), Row(2, 1.0, fault="gone")]) == math.inf
-    assert metric("accuracy", Path()).of(rows[2:]) == 0
+    assert metric("accuracy", Path()).of(found[2:]) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "label", "prediction", "said"),
+    [
+        ("auc", "glad", 0.5, 'the label is "glad", expected true or false'),
+        ("auc", True, "glad", 'the score of this row is "glad", expected a number'),
+        ("rmse", None, 1.0, "the label is null, expected a number"),
+        ("rmse", 1.0, True, "the prediction of this row is true, expected a number"),
+    ],
+)
+def test_a_row_that_a_metric_cannot_use_is_named(
+    name: str, label: object, prediction: object, said: str
+) -> None:
+    held = Checks(labelled="test.jsonl", quality=QualityChecks(metric=name))
+    with pytest.raises(Failed, match=said) as caught:
+        metric(name, Path()).of(rows(labelled([1, label]), answers([1.0, prediction]), held))
+    (finding,) = caught.value.findings
+    assert (finding.file, finding.line) == ("test.jsonl", 2)
+    assert "checks.quality.metric" in finding.todo
 
 
 def test_one_is_not_true() -> None:
@@ -191,19 +211,25 @@ def test_a_slice_that_got_worse_is_named_and_small_ones_are_left() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "said", "line"),
     [
-        ("", "has no function 'f'"),
-        ("def f(a, b):\n    return 1 / 0\n", "raised ZeroDivisionError"),
-        ("import nothing_like_this\n", "cannot be imported: ModuleNotFoundError"),
+        ("", "has no function 'f'", None),
+        ("def f(a, b):\n    return 1 / 0\n", "raised ZeroDivisionError", 2),
+        ("def f(a):\n    return 1\n", "raised TypeError", None),
+        ("def f(a, b):\n    return 'good'\n", "raised ValueError", None),
+        ("\nimport nothing_like_this\n", "cannot be imported: ModuleNotFoundError", 2),
+        ("\n\ndef f(a b):\n", "cannot be imported: SyntaxError", 3),
     ],
 )
-def test_a_metric_of_the_projects_own_that_is_wrong(tmp_path: Path, text: str, said: str) -> None:
+def test_a_metric_of_the_projects_own_that_is_wrong(
+    tmp_path: Path, text: str, said: str, line: int | None
+) -> None:
     (tmp_path / "own.py").write_text(text)
     with pytest.raises(Failed) as caught:
         metric("own:f", tmp_path).of([Row(1, 1, 1)])
     assert said in str(caught.value)
-    assert caught.value.findings[0].file == "own.py"
+    (finding,) = caught.value.findings
+    assert (finding.file, finding.line) == ("own.py", line)
 
 
 @pytest.mark.sandbox

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import math
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,7 +63,7 @@ def metric(name: str, root: Path) -> Metric:
             return Metric(name, auc, _ranks)
         case "rmse":
             return Metric(name, rmse, _numbers, higher=False)
-    return Metric(name, _checked(name, _own(name, root)), _objects)
+    return Metric(name, _checked(name, _own(name, root), root), _objects)
 
 
 def _accuracy(labels: Any, predictions: Any) -> float:
@@ -121,10 +122,11 @@ def _ranks(rows: Sequence[Row]) -> tuple[Any, Any]:
     numpy = needed("numpy")
     for row in rows:
         if row.label not in (0, 1):
-            _refuse(row, f"the label is {text(row.label)}, expected true or false (or 1 or 0) for auc", "")
+            told = f"the label is {text(row.label)[:80]}, expected true or false (or 1 or 0) for auc"
+            _refuse(row, told, "Correct the label, or checks.quality.metric.")
     labels = numpy.array([bool(row.label) for row in rows])
     scores = [
-        (-math.inf if row.label else math.inf) if row.fault else _number(row, row.prediction, "the score")
+        (-math.inf if row.label else math.inf) if row.fault else _predicted(row, "the score of this row")
         for row in rows
     ]
     return labels, numpy.array(scores)
@@ -133,8 +135,8 @@ def _ranks(rows: Sequence[Row]) -> tuple[Any, Any]:
 def _numbers(rows: Sequence[Row]) -> tuple[Any, Any]:
     """Labels and predictions as numbers; a missing prediction is infinitely wrong."""
     numpy = needed("numpy")
-    labels = [_number(row, row.label, "the label") for row in rows]
-    predictions = [math.inf if row.fault else _number(row, row.prediction, "the prediction") for row in rows]
+    labels = [_number(row, row.label, "the label", "Correct it, or checks.quality.metric.") for row in rows]
+    predictions = [math.inf if row.fault else _predicted(row, "the prediction of this row") for row in rows]
     return numpy.array(labels), numpy.array(predictions)
 
 
@@ -147,21 +149,29 @@ def _objects(rows: Sequence[Row]) -> tuple[Any, Any]:
     return labels, predictions
 
 
-def _number(row: Row, value: Any, what: str) -> float:
+def _predicted(row: Row, what: str) -> float:
+    todo = "Point checks.prediction (for auc checks.quality.score) to a number, or set checks.quality.metric."
+    return _number(row, row.prediction, what, todo)
+
+
+def _number(row: Row, value: Any, what: str, todo: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        _refuse(row, f"{what} is {text(value)[:80]}, expected a number", " or checks.quality.score")
+        _refuse(row, f"{what} is {text(value)[:80]}, expected a number", todo)
     return float(value)
 
 
-def _refuse(row: Row, message: str, also: str) -> None:
-    todo = f"Correct the labelled data, checks.quality.metric, checks.prediction{also}."
-    raise Failed(Finding(f"{message} (row of line {row.line})", todo, "serinus.toml"))
+def _refuse(row: Row, message: str, todo: str) -> None:
+    raise Failed(Finding(message, todo, row.file, row.line))
+
+
+def _file(name: str, root: Path) -> Path:
+    return root / f"{name.partition(':')[0].replace('.', '/')}.py"
 
 
 def _own(name: str, root: Path) -> Callable[..., Any]:
     """The project's own function."""
     module, _, attribute = name.partition(":")
-    file = (root / module.replace(".", "/")).with_suffix(".py")
+    file = _file(name, root)
     todo = "Correct checks.quality.metric, or write the function."
     named = str(file.relative_to(root))
     spec = importlib.util.spec_from_file_location(f"serinus_metric_{module}", file)
@@ -173,7 +183,8 @@ def _own(name: str, root: Path) -> Callable[..., Any]:
         spec.loader.exec_module(loaded)
     except Exception as error:
         told = f"{named} cannot be imported: {type(error).__name__}: {error}"
-        raise Failed(Finding(told, "Correct it, or install what it needs beside Serinus.", named)) from error
+        todo = "Correct it, or install what it needs beside Serinus."
+        raise Failed(Finding(told, todo, named, _line(error, file))) from error
     finally:
         sys.path.remove(str(root))
     found = getattr(loaded, attribute, None)
@@ -183,11 +194,21 @@ def _own(name: str, root: Path) -> Callable[..., Any]:
     return own
 
 
-def _checked(name: str, own: Callable[..., Any]) -> Compute:
+def _line(error: BaseException, file: Path) -> int | None:
+    """The line of a file that raised an error, or that is no Python; None where it had no part in it."""
+    if isinstance(error, SyntaxError) and error.filename == str(file):
+        return error.lineno
+    lines = [
+        frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)
+    ]
+    return lines[-1] if lines else None
+
+
+def _checked(name: str, own: Callable[..., Any], root: Path) -> Compute:
     """The function as a metric: called with lists, and held to give a number."""
+    file = _file(name, root)
 
     def compute(labels: Any, predictions: Any) -> float:
-        file = f"{name.partition(':')[0].replace('.', '/')}.py"
         try:
             return float(own(labels.tolist(), predictions.tolist()))
         except Exception as error:
@@ -196,7 +217,8 @@ def _checked(name: str, own: Callable[..., Any]) -> Compute:
                     f"the metric {name} raised {type(error).__name__}: {error}",
                     "It takes a list of labels and one of predictions, None where a row was not answered, "
                     "and gives a number.",
-                    file,
+                    str(file.relative_to(root)),
+                    _line(error, file),
                 )
             ) from error
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from serinus.checks import Failed, Finding, NotApplicable
+from serinus.checks.fixtures import LABELLED
 from serinus.checks.subjects import Answered, Labelled, at
 from serinus.project import Checks
 
@@ -25,6 +26,8 @@ class Row:
     prediction: Any = None
     fault: str = ""
     """Why there is no prediction."""
+    file: str = LABELLED
+    """The file of labelled data."""
 
     @property
     def key(self) -> str:
@@ -56,16 +59,17 @@ def rows(labelled: Sequence[Labelled], answers: Sequence[Answered], settings: Ch
     ranked = quality.metric == "auc" and quality.score is not None
     path = quality.score if ranked and quality.score is not None else settings.prediction
     key = "checks.quality.score" if ranked else "checks.prediction"
-    return tuple(_row(row, answer, path, key) for row, answer in zip(labelled, answers, strict=True))
-
-
-def _row(row: Labelled, answer: Answered, path: str, key: str) -> Row:
-    if answer.fault:
-        return Row(row.line, row.label, fault=answer.fault)
-    try:
-        return Row(row.line, row.label, at(answer.response, path))
-    except LookupError:
-        return Row(row.line, row.label, fault=f"the response has nothing at {path!r}, which {key} names")
+    file = settings.labelled or LABELLED
+    found = []
+    for row, answer in zip(labelled, answers, strict=True):
+        prediction, fault = None, answer.fault
+        if not fault:
+            try:
+                prediction = at(answer.response, path)
+            except LookupError:
+                fault = f"the response has nothing at {path!r}, which {key} names"
+        found.append(Row(row.line, row.label, prediction, fault, file))
+    return tuple(found)
 
 
 def named(lines: Iterable[int]) -> str:
