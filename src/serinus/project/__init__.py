@@ -170,8 +170,8 @@ class DriftChecks:
     """Bounds of the checks of how predictions and inputs are distributed."""
 
     reference: str | None = _key(None, inside=True)
-    """File of requests, with their responses where known, `{"request": ..., "response": ...}` a line.
-    Without it the predictions of the version in charge are the reference."""
+    """File of requests, with their responses where known, `{"request": ..., "response": ...}` a line:
+    `drift.inputs` compares requests with it, and `drift.reference` predictions."""
     alpha: float = _key(0.01, gt=0, lt=0.5)
     """Chance that two samples of the same distribution are called different, over all features together."""
     fail: bool = _key(False)
