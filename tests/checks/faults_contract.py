@@ -46,7 +46,48 @@ def breaking(folder: Path) -> None:
     (folder / "examples.jsonl").write_text(text)
 
 
+RELEASE = '''"""A later onnxruntime, as far as this service meets it: inputs have another name."""
+
+
+class InferenceSession:
+    def __init__(self, path, *options, **others): ...
+
+    def run(self, names, feed):
+        missing = {"input"} - set(feed)
+        if missing:
+            raise ValueError(f"Required inputs {sorted(missing)} are missing from {list(feed)}.")
+'''
+
+
+def later_release(folder: Path) -> None:
+    """Bring a later release of onnxruntime into reach, and forget what was pinned."""
+    import zipfile
+
+    name = "onnxruntime-99.0"
+    files = {
+        "onnxruntime/__init__.py": RELEASE,
+        f"{name}.dist-info/METADATA": "Metadata-Version: 2.1\nName: onnxruntime\nVersion: 99.0\n",
+        f"{name}.dist-info/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    record = "".join(f"{path},,\n" for path in (*files, f"{name}.dist-info/RECORD"))
+    (folder / "wheels").mkdir()
+    with zipfile.ZipFile(folder / "wheels" / f"{name}-py3-none-any.whl", "w") as wheel:
+        for path, text in (files | {f"{name}.dist-info/RECORD": record}).items():
+            wheel.writestr(path, text)
+    requirements = folder / "requirements.txt"
+    requirements.write_text(f"--find-links {folder / 'wheels'}\n{requirements.read_text()}")
+    (folder / "serinus.lock").unlink()
+    replace(folder / "serinus.toml", "ignore = [", 'ignore = ["wheels/", ')
+
+
 FAULTS = (
+    Fault(
+        "`onnxruntime` unpinned, and moved to a release that changes its inputs",
+        "sentiment",
+        "contract.examples",
+        "Required inputs",
+        later_release,
+    ),
     Fault(
         'the text `"false"` for the boolean `false`',
         "flask-app",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 import time
@@ -270,7 +271,6 @@ spans = st.builds(Span, texts, texts, numbers, numbers, st.integers(), st.tuples
 
 @drawn(st.builds(Report, texts, st.none() | texts, st.tuples(verdicts), numbers, spans=st.tuples(spans)))
 def test_a_report_survives_its_json(report: Report) -> None:
-    import json
 
     assert Report.from_json(json.loads(report.text())) == report
 
@@ -291,3 +291,19 @@ def test_a_chain_is_what_a_job_takes_with_all_that_is_made_for_it() -> None:
 def test_what_is_no_report_is_refused(document: object) -> None:
     with pytest.raises(CheckError, match="no report"):
         Report.from_json(document)
+
+
+def test_the_log_says_why_an_answer_failed() -> None:
+    from serinus.checks.logs import reason
+
+    frames = '  File "/opt/x.py", line 1, in a\n  File "/srv/service.py", line 17, in predict\n'
+    trace = f"Traceback\n{frames}ValueError: boo"
+    log = (
+        b"not JSON\n[1]\n"
+        + "\n".join(
+            [json.dumps({"id": "a", "exception": trace}), json.dumps({"id": "b", "exception": "KeyError: 3"})]
+        ).encode()
+    )
+    assert reason(log, "a") == "ValueError: boo, at service.py:17"
+    assert reason(log, "b") == "KeyError: 3"
+    assert reason(log, "c") == ""

@@ -235,7 +235,7 @@ def _client(served: Served) -> Iterator[httpx.Client]:
 
 def service(client: httpx.Client, served: Served) -> Service:
     """The service: called with a request, it gives back the response, both as decoded JSON."""
-    return Service(client, served.route)
+    return Service(client, served.route, served.running)
 
 
 def from_source(given: Given, source: Project, image: Subject) -> Iterator[Service]:
@@ -249,7 +249,7 @@ def from_source(given: Given, source: Project, image: Subject) -> Iterator[Servi
         url = f"http://127.0.0.1:{port}"
         waited(url, running, given.settings.transport.ready)
         for client in _client(Served(url, source.service.route)):
-            yield Service(client, source.service.route)
+            yield Service(client, source.service.route, running)
     finally:
         running.stop(grace=5.0)
 
@@ -369,7 +369,7 @@ def baseline_service(start_baseline: Start) -> Iterator[Service]:
     """The version in charge, called as ``service`` is."""
     with start_baseline("baseline") as served:
         for client in _client(served):
-            yield Service(client, served.route)
+            yield Service(client, served.route, served.running)
 
 
 def baseline_answers(baseline_service: Service, labelled: tuple[Labelled, ...]) -> tuple[Answered, ...]:

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from serinus.checks.logs import reason
 from serinus.contract.wire import pointer
 from serinus.errors import ServiceError
 from serinus.events import Observer, ignore
@@ -121,8 +122,8 @@ class Refused(ServiceError):
     """
 
     def __init__(self, status: int, problem: Mapping[str, Any], violation: str | None, text: str) -> None:
-        told = problem.get("detail") or problem.get("title") or text[:200]
-        super().__init__(f"the service answered {status}: {told}")
+        told = text if problem.get("id") else problem.get("detail") or problem.get("title") or text
+        super().__init__(f"the service answered {status}: {told[:300]}")
         self.status = status
         self.problem = problem
         self.violation = violation
@@ -134,11 +135,19 @@ class Service:
     Args:
         client: speaks HTTP to it; safe to be shared between threads.
         route: path that answers predictions.
+        running: the replica behind it, for its log; None where somebody else started it.
     """
 
-    def __init__(self, client: httpx.Client, route: str) -> None:
+    def __init__(self, client: httpx.Client, route: str, running: Running | None = None) -> None:
         self.client = client
         self.route = route
+        self._running = running
+
+    def reason(self, problem: Mapping[str, Any]) -> str:
+        """Why the service failed to answer, from the log of the replica; empty where it does not say."""
+        if self._running is None or not problem.get("id"):
+            return ""
+        return reason(self._running.logs(), str(problem["id"]))
 
     def __call__(self, request: Any) -> Any:
         """The response to a request.
@@ -151,9 +160,8 @@ class Service:
             self.route, content=json.dumps(request).encode(), headers={"content-type": "application/json"}
         )
         if not answer.is_success:
-            raise Refused(
-                answer.status_code, _problem(answer), answer.headers.get("serinus-violation"), answer.text
-            )
+            problem, violation = _problem(answer), answer.headers.get("serinus-violation")
+            raise Refused(answer.status_code, problem, violation, self.reason(problem) or answer.text)
         try:
             return json.loads(answer.content)
         except ValueError as error:

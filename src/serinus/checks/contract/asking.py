@@ -29,6 +29,8 @@ class Reply:
     """The header ``serinus-violation``."""
     fault: str = ""
     """Why nothing came."""
+    reason: str = ""
+    """Why the service failed, from its log."""
     retry: bool = False
     """Whether the service asks to be asked again."""
 
@@ -55,8 +57,13 @@ def _ask(service: Service, request: Any) -> Reply:
     except httpx.HTTPError as error:
         return Reply(0, fault=f"{type(error).__name__}: {error}".rstrip(": "))
     headers = answer.headers
-    retry = "retry-after" in headers
-    return Reply(answer.status_code, answer.content, headers.get("serinus-violation"), retry=retry)
+    return Reply(
+        answer.status_code,
+        answer.content,
+        headers.get("serinus-violation"),
+        reason=service.reason(_problem(answer.content)) if answer.status_code >= 500 else "",
+        retry="retry-after" in headers,
+    )
 
 
 def faults(reply: Reply, response: compiled.Check) -> tuple[Violation, ...]:
@@ -70,16 +77,22 @@ def faults(reply: Reply, response: compiled.Check) -> tuple[Violation, ...]:
 
 def refused(reply: Reply) -> tuple[Violation, ...]:
     """What the server says against its own answer, or the status alone. Pure."""
-    try:
-        problem = json.loads(reply.body)
-    except ValueError:
-        problem = None
-    problem = problem if isinstance(problem, dict) else {}
+    problem = _problem(reply.body)
     if reply.violation is not None and isinstance(problem.get("errors"), list):
         errors = [e for e in problem["errors"] if isinstance(e, dict)]
         return tuple(Violation(str(e.get("pointer", "")), str(e.get("detail", ""))) for e in errors)
-    told = f": {problem['detail']}" if "detail" in problem else ""
+    why = reply.reason or problem.get("detail")
+    told = f": {why}" if why else ""
     return (Violation("", f"found the status {reply.status}{told}, expected 200"),)
+
+
+def _problem(body: bytes) -> dict[str, Any]:
+    """Problem details (RFC 9457), or nothing where the body holds none."""
+    try:
+        document = json.loads(body)
+    except ValueError:
+        return {}
+    return document if isinstance(document, dict) else {}
 
 
 class _Pairs(list[tuple[str, Any]]):

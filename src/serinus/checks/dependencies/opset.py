@@ -34,8 +34,8 @@ class Limits(NamedTuple):
     """Operator set of the domain ``ai.onnx.ml``."""
 
 
-# From the releases themselves, of onnxruntime 1.15 to 1.32: each was given a model of IR version 99, of opset 99
-# and of ai.onnx.ml 99, and its refusal names these numbers.
+# From the releases themselves, of onnxruntime 1.15 to 1.32: each was given a model of IR version 99, of opset
+# 99 and of ai.onnx.ml 99, and its refusal names these numbers.
 LIMITS = (
     ((1, 15), Limits(9, 19, 3)),
     ((1, 17), Limits(9, 20, 4)),

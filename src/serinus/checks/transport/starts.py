@@ -30,8 +30,13 @@ def ready(served: Served, settings: Checks) -> Result:
         f"the service was ready after {served.seconds:.1f} s; expected {bound:g} s at most",
         "Load less, or give it more time: checks.transport.ready.",
     )
-    findings = () if measure.holds else (late,)
-    return Result(f"ready after {served.seconds:.2f} s", findings, (measure,))
+    unfit = Finding(
+        f"the service answers, but will not become ready: {served.unfit}",
+        "Mend the service, or correct the example.",
+    )
+    findings = [finding for finding, holds in ((unfit, not served.unfit), (late, measure.holds)) if not holds]
+    summary = "" if findings else f"ready after {served.seconds:.2f} s"
+    return Result(summary, tuple(findings), (measure,))
 
 
 @check(
