@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy
 import pytest
+from checked import checked, told
 from hypothesis import given
 from hypothesis import strategies as st
 
 from serinus.checks import NotApplicable, Result
-from serinus.checks.drift import inputs, predictions, reference
+from serinus.checks.drift import CHECKS
 from serinus.checks.drift.features import columns, leaves
+from serinus.checks.drift.inputs import inputs
+from serinus.checks.drift.plots import MOST, beside
+from serinus.checks.drift.predictions import predictions, reference
 from serinus.checks.drift.samples import different, moved, psi
 from serinus.checks.subjects import Answered, Labelled
 from serinus.project import Checks, DriftChecks, Project, Service
+from serinus.registry.layout import Layout
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-9, 9) | st.text(max_size=5),
@@ -51,6 +57,29 @@ def test_a_sample_does_not_differ_from_itself(values: list[int], numeric: bool) 
     assert different(values, values, numeric) == pytest.approx(1.0)
     assert moved(values, values, numeric, 0.05) == 1.0
     assert psi(values, values, numeric) == pytest.approx(0.0)
+
+
+@given(
+    st.one_of(
+        st.tuples(st.lists(st.integers(0, 40), min_size=1), st.lists(st.integers(0, 40), min_size=1)),
+        st.tuples(st.lists(st.text(max_size=3), min_size=1), st.lists(st.text(max_size=3), min_size=1)),
+    )
+)
+def test_bars_hold_every_value_of_both_samples(samples: tuple[list[Any], list[Any]]) -> None:
+    plot = beside("a", "b", *samples, numeric=isinstance(samples[0][0], int))
+    (_, old), (_, new) = plot.series
+    assert [name for name, _ in old] == [name for name, _ in new]
+    assert len(old) <= MOST
+    assert sum(share for _, share in old) == pytest.approx(1)
+    assert sum(share for _, share in new) == pytest.approx(1)
+
+
+def test_rare_categories_share_a_bar() -> None:
+    values = [f"c{n}" for n in range(20) for _ in range(20 - n)]
+    plot = beside("a", "b", values, values, numeric=False)
+    names = [name for name, _ in plot.series[0][1]]
+    assert names[-1] == "9 others"
+    assert set(names[:-1]) == {f"c{n}" for n in range(11)}
 
 
 @pytest.mark.parametrize("kind", ["two", "many", "numbers", "lengths"])
@@ -138,5 +167,22 @@ def test_inputs_that_change_are_named_with_what_was_expected(tmp_path: Path) -> 
     old = tuple(Labelled(request(45), 1) for _ in range(80))
     found = result(inputs(held, held.checks, old))
     assert [finding.message.split(" drifts")[0] for finding in found.findings] == ["/age"]
+    assert found.plots[0].title == "/age"
+    assert str(found.plots[0].series[1][1][0][0]).startswith("up to 3")
     gone = tuple(Labelled({"age": row.request["age"]}, 1) for row in fresh)
     assert "kind of /city drifts: missing" in result(inputs(held, held.checks, gone)).findings[0].message
+
+
+@pytest.mark.sandbox
+@pytest.mark.mmdebstrap
+@pytest.mark.network
+@pytest.mark.shared
+@pytest.mark.parametrize("example", ["sentiment", "flask-app", "onnx", "roberta"])
+def test_the_clean_examples_do_not_drift(example: str, copy: Callable[[str], Path]) -> None:
+    folder = copy(example)
+    against = next(tag for tag in Layout(folder / ".serinus" / "layout").tags() if tag.endswith(":latest"))
+    found = checked(folder, "drift", against=against, checks=CHECKS)
+    assert found["drift.predictions"].status == "passed", told(found["drift.predictions"])
+    for name in ("drift.inputs", "drift.reference"):
+        assert found[name].status == "not applicable"
+        assert "checks.drift.reference" in told(found[name])

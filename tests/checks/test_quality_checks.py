@@ -14,10 +14,13 @@ from hypothesis import strategies as st
 from sklearn.metrics import f1_score, roc_auc_score
 
 from serinus.checks import Failed, NotApplicable, Result
-from serinus.checks.quality import CHECKS, against, floor, slice_floor, slices
+from serinus.checks.quality import CHECKS
+from serinus.checks.quality.against import against
 from serinus.checks.quality.compare import paired
+from serinus.checks.quality.floor import floor
 from serinus.checks.quality.metrics import auc, metric
 from serinus.checks.quality.scores import Row, rows
+from serinus.checks.quality.slices import slice_floor, slices
 from serinus.checks.quality.statistics import holm, mcnemar, paired_share, share, swapped
 from serinus.checks.subjects import Answered, Labelled
 from serinus.project import Checks, Project, QualityChecks, Service

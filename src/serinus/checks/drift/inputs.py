@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from serinus.checks import Finding, Measure, NotApplicable, Result, check
 from serinus.checks.drift.features import Column, columns
+from serinus.checks.drift.plots import beside
 from serinus.checks.drift.samples import FEWEST, different, psi
 from serinus.checks.fixtures import LABELLED, rows
 from serinus.checks.quality.statistics import holm
 from serinus.checks.subjects import Labelled
 from serinus.project import Checks, Project
+
+DRAWN = 6
+"""Features that are drawn: those that differ most."""
 
 
 @check(
@@ -39,7 +43,8 @@ def inputs(project: Project, settings: Checks, labelled: tuple[Labelled, ...]) -
     measures = tuple(Measure(f"PSI of {c.name}", psi(c.reference, c.seen, c.numeric)) for c, _ in pairs[:20])
     told = f"{len(found)} features of {len(labelled):,} requests against {len(known):,} of {name}"
     summary = "" if faults else f"{told}: smallest p = {pairs[0][1]:.2g} after Holm's correction"
-    return Result(summary, faults, measures, warning=not settings.drift.fail)
+    plots = tuple(beside(c.name, c.name, c.reference, c.seen, c.numeric) for c, _ in pairs[:DRAWN])
+    return Result(summary, faults, measures, plots, warning=not settings.drift.fail)
 
 
 def _enough(column: Column) -> bool:

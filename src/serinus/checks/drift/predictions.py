@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from serinus.checks import Finding, Measure, NotApplicable, Plot, Result, check
+from serinus.checks import Finding, Measure, NotApplicable, Result, check
 from serinus.checks.drift.features import values
+from serinus.checks.drift.plots import beside
 from serinus.checks.drift.samples import FEWEST, different, histogram, moved, psi
 from serinus.checks.fixtures import rows
 from serinus.checks.subjects import Answered, at
@@ -37,16 +38,14 @@ def judged(before: Sequence[Any], now: Sequence[Any], settings: Checks, what: st
     index = psi(old, new, numeric)
     bars = histogram(old, new, numeric)
     told = f"{len(new):,} predictions against {len(old):,} of {what}: p = {p:.2g}, PSI {index:.3f}"
-    series = (
-        ("reference", tuple((name, a / len(old)) for name, a, _ in bars)),
-        ("now", tuple((name, b / len(new)) for name, _, b in bars)),
-    )
-    plot = Plot("Predictions", series, "prediction", "share", "bars")
+    plot = beside("Predictions", "prediction", old, new, numeric)
     measures = (Measure("p-value", p), Measure("population stability index", index))
     if p > alpha:
         return Result(told, (), measures, (plot,))
     name, a, b = max(bars, key=lambda bar: abs(bar[1] / len(old) - bar[2] / len(new)))
-    message = f"the predictions drift: {name} is {b / len(new):.1%}, expected {a / len(old):.1%} as of {what}"
+    message = (
+        f"the predictions drift: {name[:80]} is {b / len(new):.1%}, expected {a / len(old):.1%} as of {what}"
+    )
     todo = (
         "Look at what changed in the model or the data; if it is meant, deploy it, or draw a new reference."
     )

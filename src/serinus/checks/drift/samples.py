@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Hashable, Sequence
@@ -108,5 +109,6 @@ def histogram(reference: Sequence[Any], seen: Sequence[Any], numeric: bool) -> l
         numpy.bincount(numpy.searchsorted(edges, numpy.array(values, dtype=float)), minlength=len(edges) + 1)
         for values in (reference, seen)
     ]
-    names = [*(f"to {edge:.4g}" for edge in edges), f"above {edges[-1]:.4g}"]
+    between = [f"{low:.4g} to {high:.4g}" for low, high in itertools.pairwise(edges)]
+    names = [f"up to {edges[0]:.4g}", *between, f"above {edges[-1]:.4g}"]
     return [(name, int(a), int(b)) for name, a, b in zip(names, *counts, strict=True)]
