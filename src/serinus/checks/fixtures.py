@@ -134,7 +134,7 @@ def image(given: Given, found_lock: Locked | None) -> Subject:
         return subject(given.image, replace(given, layout=layout), named)
     if given.project is None:
         raise NotApplicable("there is no image and no project", "Name an image: --image REF.")
-    # A lock that `serinus serve` made knows no base yet: the build adds it, as it makes a lock that is missing.
+    # A lock that `serinus serve` made knows no base yet: the build adds it, as it makes a missing lock.
     locked = found_lock is not None and found_lock.lock is not None and bool(found_lock.lock.bases)
     built = build(given.project, layout=given.layout, tag=TAG, locked=locked, observer=given.observer)
     return subject(built.reference, given, built.descriptor)
