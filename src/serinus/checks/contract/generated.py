@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from serinus.checks import Finding, NotApplicable, Result, check
+from serinus.checks import Finding, NotApplicable, Result, check, priority
 from serinus.checks.contract.asking import Reply, ask, faults, shown
 from serinus.checks.contract.requests import generate, simpler
 from serinus.checks.subjects import Service
@@ -18,6 +19,8 @@ SHRINKING = 5.0
 """Seconds for finding a simpler request that goes wrong as well."""
 ASKED = 200
 """Requests for that, at most."""
+AT_ONCE = 4
+"""Requests that are asked at a time."""
 
 
 @check(
@@ -68,9 +71,12 @@ def told(reply: Reply) -> str:
 def _first(
     what: str, requests: Sequence[Any], fault: Callable[[Any], str], fits: Callable[[Any], bool]
 ) -> list[Finding]:
-    for request in requests:
-        if said := fault(request):
-            smallest, said = smallest_of(request, said, fault, fits)
+    for begin in range(0, len(requests), 4 * AT_ONCE):
+        some = requests[begin : begin + 4 * AT_ONCE]
+        with ThreadPoolExecutor(AT_ONCE, initializer=priority.give_way) as pool:
+            told_of = list(pool.map(fault, some))
+        for request, first in ((r, t) for r, t in zip(some, told_of, strict=True) if t):
+            smallest, said = smallest_of(request, first, fault, fits)
             message = f"a request that the contract {what}, {shown(smallest)}: {said}"
             todo = "Mend the service. To keep the request, save it: `serinus check --from-failure FILE`."
             return [Finding(message, todo)]

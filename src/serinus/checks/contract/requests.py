@@ -12,14 +12,17 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.util import find_spec
 from typing import Any
 
-from serinus.checks import NotApplicable
+from serinus.checks import Failed, Finding, NotApplicable
 from serinus.contract import Contract, Schema
 from serinus.contract import violations as compiled
+from serinus.files import cache_folder
 
 LARGEST = 64 << 10
 """Bytes of a request's JSON at most."""
@@ -38,26 +41,42 @@ class Made:
 def generate(schema: Schema, count: int, seed: int) -> Made:
     """Make up to ``count`` valid requests and as many invalid ones: the same seed, the same requests.
 
+    They are made once for all the checks that ask for them.
+
     Raises:
         NotApplicable: schemathesis is not installed, or cannot make sense of the schema.
+        Failed: they could not be made in time, or not to the end.
     """
     if find_spec("schemathesis") is None:
         raise NotApplicable("generated requests need schemathesis", "pip install 'serinus[checks]'")
     asked = json.dumps({"schema": schema, "count": count, "seed": seed})
+    with _making:
+        return _generate(asked)
+
+
+_making = threading.Lock()
+
+
+@lru_cache(maxsize=8)
+def _generate(asked: str, patience: float = _PATIENCE) -> Made:
+    # Its tables of Unicode's categories take it a second to make; no requests are kept there.
+    kept = cache_folder() / "hypothesis"
     with tempfile.TemporaryDirectory(prefix="serinus-") as folder:
         try:
             done = subprocess.run(
                 [sys.executable, "-m", __name__],
                 input=asked,
                 cwd=folder,
-                env={**os.environ, "HYPOTHESIS_STORAGE_DIRECTORY": folder, "PYTHONHASHSEED": "0"},
+                env={**os.environ, "HYPOTHESIS_STORAGE_DIRECTORY": str(kept), "PYTHONHASHSEED": "0"},
                 capture_output=True,
                 text=True,
-                timeout=_PATIENCE,
+                timeout=patience,
                 check=False,
             )
         except subprocess.TimeoutExpired:
-            raise NotApplicable(f"no requests could be made within {_PATIENCE:g} s", _TODO) from None
+            raise _failed(f"no requests could be made from the schema within {patience:g} s") from None
+    if done.returncode < 0:
+        raise _failed(f"making requests from the schema was ended by signal {-done.returncode}")
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no reason was given"])[-1]
         raise NotApplicable(f"no requests could be made from the request's schema: {last}", _TODO)
@@ -66,6 +85,15 @@ def generate(schema: Schema, count: int, seed: int) -> Made:
 
 
 _TODO = "Simplify the request's schema."
+
+
+def _failed(message: str) -> Failed:
+    todo = f"Run it again while the machine does less, or make fewer: checks.contract.requests. {_TODO}"
+    return Failed(Finding(message, todo))
+
+
+class _Enough(BaseException):
+    """Ends the drawing; no ``Exception``, which hypothesis would take for a failure and draw again."""
 
 
 def _made(schema: Schema, count: int, seed: int, valid: bool) -> list[Any]:
@@ -91,11 +119,15 @@ def _made(schema: Schema, count: int, seed: int, valid: bool) -> list[Any]:
     )
     @hypothesis.given(strategy)
     def draw(case: Any) -> None:
-        if len(found) < count and (text := _text(case.body)) and check.ok(json.loads(text)) is valid:
+        if (text := _text(case.body)) and check.ok(json.loads(text)) is valid:
             found.setdefault(text, json.loads(text))
+        if len(found) == count:
+            raise _Enough
 
     try:
         draw()
+    except _Enough:
+        pass
     except hypothesis.errors.Unsatisfiable:
         return []
     return list(found.values())

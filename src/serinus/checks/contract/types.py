@@ -27,7 +27,8 @@ def types(settings: Checks, contract: Contract, service: Service) -> Result:
     """
     response = compiled.compile(contract.response)
     requests = [example.request for example in contract.examples]
-    requests += generate(contract.request, GENERATED, settings.contract.seed).valid
+    made = generate(contract.request, settings.contract.requests, settings.contract.seed)
+    requests += made.valid[:GENERATED]
     found, seen = [], set()
     answers = 0
     for request in requests:
