@@ -15,7 +15,7 @@ ROUNDS = 3
 """How often."""
 
 
-def ask(service: Service, requests: Sequence[Any], at_once: int = 4) -> tuple[Answered, ...]:
+def ask(service: Service, requests: Sequence[Any], at_once: int = 8) -> tuple[Answered, ...]:
     """Put requests to a service, some at a time; a fault is an answer too."""
     from serinus.checks import priority
 

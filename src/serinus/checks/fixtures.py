@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -234,9 +234,10 @@ def _client(served: Served) -> Iterator[httpx.Client]:
         yield client
 
 
-def service(client: httpx.Client, served: Served) -> Service:
+def service(client: httpx.Client, served: Served) -> Iterator[Service]:
     """The service: called with a request, it gives back the response, both as decoded JSON."""
-    return Service(client, served.route, served.running)
+    with closing(Service(client, served.route, served.running)) as service:
+        yield service
 
 
 def from_source(given: Given, source: Project, image: Subject) -> Iterator[Service]:
@@ -250,7 +251,8 @@ def from_source(given: Given, source: Project, image: Subject) -> Iterator[Servi
         url = f"http://127.0.0.1:{port}"
         waited(url, running, given.settings.transport.ready)
         for client in _client(Served(url, source.service.route)):
-            yield Service(client, source.service.route, running)
+            with closing(Service(client, source.service.route, running)) as service:
+                yield service
     finally:
         running.stop(grace=5.0)
 
@@ -336,11 +338,12 @@ def alone(start: Start, requests: tuple[Any, ...]) -> Alone:
     """What a replica that nobody else asks answers, one request at a time, the first few repeatedly."""
     with start("alone") as served:
         for client in _client(served):
-            service = Service(client, served.route)
-            first = tuple(answered(service, request) for request in requests)
-            again = tuple(
-                tuple(answered(service, request) for request in requests[:AGAIN]) for _ in range(ROUNDS - 1)
-            )
+            with closing(Service(client, served.route)) as service:
+                first = tuple(answered(service, request) for request in requests)
+                again = tuple(
+                    tuple(answered(service, request) for request in requests[:AGAIN])
+                    for _ in range(ROUNDS - 1)
+                )
     return Alone(requests, (first, *again))
 
 
@@ -370,7 +373,7 @@ def baseline_service(start_baseline: Start) -> Iterator[Service]:
     """The version in charge, called as ``service`` is."""
     with start_baseline("baseline") as served:
         for client in _client(served):
-            yield Service(client, served.route, served.running)
+            yield from service(client, served)
 
 
 def baseline_answers(baseline_service: Service, labelled: tuple[Labelled, ...]) -> tuple[Answered, ...]:
