@@ -7,7 +7,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -109,6 +109,13 @@ def test_a_container_is_shut_in(replica: Replica) -> None:
     ):
         assert part in text
     assert run[-1] in fake.images
+
+
+def test_a_container_gets_the_variables_of_its_replica(replica: Replica) -> None:
+    fake = FakeEngine()
+    started(fake, replace(replica, env={"SERINUS_EXAMPLES": "advisory"})).stop()
+    run = next(words for words in fake.calls if words[0] == "run")
+    assert run[run.index("SERINUS_EXAMPLES=advisory") - 1] == "--env"
 
 
 def test_an_image_is_loaded_once(replica: Replica) -> None:

@@ -12,6 +12,7 @@ import textwrap
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -56,6 +57,14 @@ def test_a_replica_sees_its_image_alone(
     assert code == 7
     assert running.stop() == running.wait() == 7
     assert running.logs().decode().splitlines()[-1] == "ending"
+
+
+@pytest.mark.sandbox
+def test_a_replica_gets_its_own_variables(script: Script, cache: Path) -> None:
+    replica = replace(script("import os; print(os.environ['COLOUR'])"), env={"COLOUR": "yellow"})
+    running = Sandbox(cache=cache).start(replica)
+    assert running.wait(30) == 0
+    assert running.logs() == b"yellow\n"
 
 
 @pytest.mark.sandbox

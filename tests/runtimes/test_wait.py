@@ -115,6 +115,20 @@ def test_when_time_is_over_the_error_says_why(said: Said, reason: str) -> None:
     assert reason in str(caught.value)
 
 
+UNFIT = (503, b'{"status": 503, "detail": "not ready: example 2", "examples": "failed"}')
+
+
+def test_a_replica_that_will_not_become_ready_is_not_waited_for() -> None:
+    with pytest.raises(wait.Unfit, match="not ready: example 2"):
+        ready(answering(REFUSED, LOADING, UNFIT))
+
+
+@pytest.mark.parametrize("said", [LOADING, (503, b'["examples"]'), (500, UNFIT[1])])
+def test_another_failure_is_no_reason_to_stop_waiting(said: Said) -> None:
+    took, _ = ready(answering(said, (200, b"")))
+    assert took > 0
+
+
 def test_it_asks_neither_too_often_nor_too_rarely() -> None:
     with pytest.raises(ServiceError):
         _, _ = ready(answering(REFUSED), timeout=20.0)
