@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -40,3 +41,29 @@ def test_a_browser_shows_it_and_complains_of_nothing(tmp_path: Path) -> None:
     assert "Mend it." in found.stdout
     assert 'class="timeline"' in found.stdout
     assert 'class="curve s0"' in found.stdout
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance, WCAG 2.2."""
+    parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def contrast(one: str, other: str) -> float:
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("theme", [0, 1], ids=["light", "dark"])
+def test_text_and_lines_stand_out_from_the_paper(theme: int) -> None:
+    assert contrast("#000000", "#ffffff") == pytest.approx(21)
+    css = (files("serinus.checks.formats") / "report.css").read_text()
+    block = re.findall(r":root \{(.*?)\}", css, re.DOTALL)[theme]
+    colours = dict(re.findall(r"--(\w+): (#[0-9a-f]{6})", block))
+    least = dict.fromkeys(("ink", "quiet", "link", "passed", "warned", "failed", "other"), 4.5)
+    least |= dict.fromkeys(("made", "s0", "s1", "s2", "s3", "s4", "s5"), 3.0)
+    assert colours.keys() == {*least, "paper", "card", "line"}
+    for name, bound in least.items():
+        for ground in ("paper", "card"):
+            assert contrast(colours[name], colours[ground]) >= bound, (name, ground)

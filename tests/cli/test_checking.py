@@ -9,11 +9,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serinus.checks import Finding, Status, Verdict
+from serinus.checks import Finding, Status, Verdict, check
 from serinus.checks.report import Report
 from serinus.checks.run import Began, Ended, Planned
-from serinus.cli.checking import Log, Seen, deliver, in_checkout, listed, summarise, tree, wanted
+from serinus.cli.checking import (
+    Log,
+    Seen,
+    catalogue,
+    deliver,
+    in_checkout,
+    listed,
+    spoken,
+    summarise,
+    takeable,
+    tree,
+    wanted,
+    writable,
+)
 from serinus.errors import CheckError
+from serinus.events import Finished, Noted, Progress, Started
 
 LAYERS = ("code", "model", "image", "transport", "contract", "speed")
 NAMES = [f"{layer}.c{number}" for layer in LAYERS for number in range(10)]
@@ -103,3 +117,45 @@ def test_files_are_named_from_the_checkout(tmp_path: Path) -> None:
 
 def test_the_list_of_no_checks_is_empty() -> None:
     assert listed(()) == []
+
+
+def test_a_file_that_cannot_be_written_is_told_before_anything_runs(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for bad in (tmp_path / "file" / "x", tmp_path):
+        with pytest.raises(CheckError, match="cannot be written to"):
+            writable(wanted([f"junit:{bad}"], tmp_path / "r.html"))
+    writable(wanted([f"junit:{tmp_path}/new/x"], tmp_path / "r.html"))
+    assert not (tmp_path / "new").exists()
+
+
+def test_the_name_of_the_format_decides_what_stands_alone() -> None:
+    page = Path("report.html")
+    assert spoken(wanted(["github", "json:FILE"], page)) == "github"
+    assert spoken(wanted(["html"], page)) is None
+
+
+def test_the_list_says_what_checks_take_and_can_take() -> None:
+    @check("speed.mine", why="It was slow.")
+    def mine(service: object) -> None:
+        """Looks at the speed."""
+
+    found = {"id": "speed.mine", "layer": "speed", "looks_at": "Looks at the speed.", "why": "It was slow."}
+    assert catalogue([mine]) == [found | {"takes": ["service"]}]
+    assert any(told.split()[:1] == ["labelled"] for told in takeable())
+
+
+def test_the_step_of_a_build_stands_beside_it() -> None:
+    now = seen({}, ["image"]).during(Started("layer")).during(Progress("layer", 1, 4))
+    assert "layer 25%" in "".join(told for told, _ in tree(now, 1.0, 0.0, 24))
+    over = now.during(Finished("layer", 1.0))
+    assert "layer 25%" not in "".join(told for told, _ in tree(over, 1.0, 0.0, 24))
+
+
+def test_a_failed_check_says_its_first_finding_and_notes_wait_for_the_end() -> None:
+    written: list[str] = []
+    log = Log(written.append)
+    finding = Finding("no such route", "Add it.", "app.py", 7)
+    log(Ended("code.a", 1.0, Verdict("code.a", Status.FAILED, "1 finding", (finding,))))
+    log.observe(Noted("attached"))
+    assert "app.py:7: no such route" in written[0]
+    assert log.notes == ["attached"]

@@ -9,7 +9,8 @@ from serinus.checks import Check
 from serinus.checks.report import Report
 from serinus.checks.run import Moment, run
 from serinus.checks.subjects import Given
-from serinus.events import Observer, ignore
+from serinus.errors import NotFound
+from serinus.events import Noted, Observer, ignore
 from serinus.image.stages import FOLDER
 from serinus.project import Project
 from serinus.registry.layout import Layout
@@ -41,8 +42,9 @@ def run_checks(
     fail_fast: bool = False,
     tell: Callable[[Moment], None] = lambda moment: None,
     observer: Observer = ignore,
+    folder: Path = Path(),
 ) -> Report:
-    """Check every layer, in parallel.
+    """Check every layer, in parallel; the report is attached to the image where the project's layout has it.
 
     Args:
         project: the project, or its folder; None where an image is checked without one.
@@ -55,14 +57,15 @@ def run_checks(
         jobs: how many run at once; default twice the cores.
         fail_fast: start nothing more once a check has failed.
         tell: told what happens: ``Planned``, ``Began``, ``Ended``.
-        observer: told of the steps of a build or a download.
+        observer: told of the steps of a build or a download, and that the report was attached.
+        folder: where ``.serinus`` is, if there is no project.
 
     Raises:
         ProjectError: the project's file, its own checks, or a name in ``only`` or ``skip`` is wrong.
         RuntimeUnavailable: there is no such runtime.
     """
     loaded = project if isinstance(project, Project) or project is None else Project.load(project)
-    root = loaded.root if loaded else Path()
+    root = loaded.root if loaded else folder
     given = Given(
         Layout(root / FOLDER / "layout"),
         named(runtime) if isinstance(runtime, str) else runtime,
@@ -72,4 +75,24 @@ def run_checks(
         observer=observer,
     )
     checks = checks_of(loaded)
-    return run(checks, given, only=only, skip=skip, jobs=jobs, fail_fast=fail_fast, tell=tell)
+    report = run(checks, given, only=only, skip=skip, jobs=jobs, fail_fast=fail_fast, tell=tell)
+    if attached(given, report):
+        observer(Noted(f"report: attached to {report.name}, {report.digest}"))
+    return report
+
+
+def attached(given: Given, report: Report) -> bool:
+    """Attach a report to its image, and say whether that was done.
+
+    It is not done where a running service was looked at, and where the project's layout has no such image.
+    """
+    from serinus.checks.statement import attach
+
+    if report.digest is None or given.url is not None:
+        return False
+    try:
+        given.layout.resolve(report.digest)
+    except NotFound:
+        return False
+    attach(given.layout, report)
+    return True

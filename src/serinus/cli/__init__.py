@@ -19,6 +19,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from itertools import pairwise
 
 import click
 
@@ -96,7 +97,7 @@ def run(arguments: list[str]) -> int:
     Returns:
         The exit code.
     """
-    output = Output(json="--json" in arguments)
+    output = Output(json=_as_json(arguments))
     try:
         result = serinus.main(arguments, prog_name="serinus", standalone_mode=False, obj=output)
     except click.ClickException as error:
@@ -120,6 +121,12 @@ def run(arguments: list[str]) -> int:
     finally:
         output.close()
     return result if isinstance(result, int) else DONE
+
+
+def _as_json(arguments: list[str]) -> bool:
+    """Whether standard output is to carry one JSON document, whatever happens."""
+    pairs = pairwise(arguments)
+    return "--json" in arguments or "--format=json" in arguments or ("--format", "json") in pairs
 
 
 def _usage(error: click.ClickException, output: Output) -> int:

@@ -5,16 +5,14 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from serinus.cli.output import Output, here, json_option, project_option
 
 if TYPE_CHECKING:
-    from serinus.checks import Check
     from serinus.checks.report import Report
-    from serinus.checks.subjects import Given
     from serinus.project import Project
 
 RUNTIMES = ("sandbox", "docker", "podman")
@@ -71,32 +69,32 @@ def check(
     written to .serinus/report.html. In GitHub Actions annotations are added, unless --format is given. Ends
     with 0 when nothing failed, 1 when a check failed, 2 when one could not run.
     """
-    from serinus.checks.run import run
+    from serinus.checks.everything import checks_of, run_checks
     from serinus.cli import checking
     from serinus.image.stages import FOLDER
 
     project = _project(folder, optional=image is not None or list_)
-    checks = _all(project)
+    checks = checks_of(project)
     if list_:
-        output.result(
-            [{"id": c.id, "looks_at": c.looks_at, "why": c.why} for c in checks],
-            checking.listed(checks),
-        )
+        output.result(checking.catalogue(checks), [*checking.listed(checks), *checking.takeable()])
         return 0
     if from_failure is not None:
         only = _kept(output, project, from_failure)
-    given = _given(output, folder, project, image, against, runtime)
     root = project.root if project else Path(folder)
     page = root / FOLDER / "report.html"
     asked = formats or (("json",) if output.json else ("github",) if _in_actions() else ())
     wants = checking.wanted(asked, page)
-    output.json = output.json or any(want.kind == "json" and want.file is None for want in wants)
+    checking.writable(wants)
     shown = checking.display(output.json)
+    choice: dict[str, Any] = {"only": only, "skip": skip, "jobs": jobs, "fail_fast": fail_fast}
+    about: dict[str, Any] = {"image": image, "against": against, "runtime": runtime, "folder": root}
     try:
-        report = run(checks, given, only=only, skip=skip, jobs=jobs, fail_fast=fail_fast, tell=shown)
+        report = run_checks(project, **about, **choice, tell=shown, observer=shown.observe)
     finally:
         shown.close()
-    _tell(report, checking.deliver(report, checks, wants, page, root), verbose, page)
+    document = checking.deliver(report, checks, wants, page, root)
+    said = [f"report: {here(page)}", *shown.notes]
+    _tell(report, document, said, verbose=verbose, alone=checking.spoken(wants) not in {None, "github"})
     return _code(report)
 
 
@@ -104,17 +102,16 @@ def _in_actions() -> bool:
     return os.environ.get("GITHUB_ACTIONS") == "true"
 
 
-def _tell(report: Report, document: str | None, verbose: bool, page: Path) -> None:
+def _tell(report: Report, document: str | None, said: list[str], *, verbose: bool, alone: bool) -> None:
     """The document, and lines for people: on standard error where a document is to be alone."""
     from serinus.checks.formats.github import summary
     from serinus.checks.formats.lines import lines, plain
     from serinus.cli.checking import summarise
 
-    alone = document is not None and not document.startswith("::") and document != ""
     stream = sys.stderr if alone else sys.stdout
     coloured = stream.isatty() and not os.environ.get("NO_COLOR")
     style = (lambda text, colour: click.style(text, fg=colour or None)) if coloured else plain
-    told = [*lines(report, verbose=verbose, style=style), f"report: {here(page)}"]
+    told = [*lines(report, verbose=verbose, style=style), *said]
     click.echo("\n".join(told), err=alone)
     if document:
         click.echo(document, nl=not document.endswith("\n"))
@@ -144,25 +141,6 @@ def _project(folder: str, optional: bool) -> Project | None:
         except ProjectError:
             return None
     return Project.load(folder)
-
-
-def _all(project: Project | None) -> tuple[Check, ...]:
-    from serinus.checks.catalogue import CHECKS
-    from serinus.checks.own import find
-
-    return (*CHECKS, *find(project.root)) if project else CHECKS
-
-
-def _given(
-    output: Output, folder: str, project: Project | None, image: str | None, against: str | None, runtime: str
-) -> Given:
-    from serinus.checks.subjects import Given
-    from serinus.image.stages import FOLDER
-    from serinus.registry.layout import Layout
-    from serinus.runtimes.named import runtime as named
-
-    root = project.root if project else Path(folder)
-    return Given(Layout(root / FOLDER / "layout"), named(runtime), project, image, against)
 
 
 def _code(report: Report) -> int:

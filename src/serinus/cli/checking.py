@@ -5,21 +5,24 @@ from __future__ import annotations
 import os
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from serinus.checks import LAYERS, Check, Status
+from serinus.checks import LAYERS, Check, Status, Verdict
 from serinus.checks.formats import FORMATS
 from serinus.checks.formats.lines import COLOURS, line
-from serinus.checks.formats.text import MARKS, clock, one_line
+from serinus.checks.formats.text import MARKS, clock, one_line, place
 from serinus.checks.report import Report
 from serinus.checks.run import Began, Ended, Moment, Planned
 from serinus.errors import CheckError
+from serinus.events import Event, Finished, Noted, Progress, Started
 from serinus.files import write_atomically
 
 if TYPE_CHECKING:
@@ -27,7 +30,6 @@ if TYPE_CHECKING:
 
 PREPARING = "preparing"
 """The branch of what checks look at."""
-_SPIN = "|/-\\"
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ class Seen:
     running: Mapping[str, float] = field(default_factory=dict)
     """Name of a job -> when it began."""
     ended: Mapping[str, Ended] = field(default_factory=dict)
+    steps: Mapping[str, str] = field(default_factory=dict)
+    """Step of a build or a download under way -> how far it is."""
 
     def after(self, moment: Moment, now: float) -> Seen:
         """What is known when something has happened. Pure."""
@@ -49,6 +53,18 @@ class Seen:
             case Ended(name):
                 running = {job: begin for job, begin in self.running.items() if job != name}
                 return replace(self, running=running, ended={**self.ended, name: moment})
+
+    def during(self, event: Event) -> Seen:
+        """What is known when a step of a build or a download has moved on. Pure."""
+        match event:
+            case Started(step):
+                return replace(self, steps={**self.steps, step: ""})
+            case Progress(step, done, total):
+                return replace(self, steps={**self.steps, step: f" {done / total:.0%}" if total else ""})
+            case Finished(step):
+                return replace(self, steps={s: far for s, far in self.steps.items() if s != step})
+            case Noted():
+                return self
 
     def branches(self) -> dict[str, list[str]]:
         """The jobs by layer, what checks look at first."""
@@ -106,10 +122,30 @@ def _leaf(seen: Seen, name: str, now: float) -> Row:
     if name in seen.running:
         seconds = now - seen.running[name]
         label = name if "." in name else seen.titles.get(name, name)
-        return f"   {_SPIN[int(seconds * 5) % len(_SPIN)]} {label:<28} {clock(max(0.0, seconds))}", "cyan"
+        frames = _frames()
+        step = next((f"  {step}{far}" for step, far in reversed([*seen.steps.items()])), "")
+        far = step if name == "image" else ""
+        spin = frames[int(seconds * 10) % len(frames)]
+        return f"   {spin} {label:<28} {clock(max(0.0, seconds))}{one_line(far)}", "cyan"
     verdict = seen.ended[name].verdict
     assert verdict is not None  # noqa: S101 - only verdicts are wrong
-    return f"   {line(verdict)}", COLOURS.get(verdict.status, "")
+    return f"   {first(verdict)}", COLOURS.get(verdict.status, "")
+
+
+@cache
+def _frames() -> Sequence[str]:
+    from rich.spinner import Spinner
+
+    return Spinner("dots").frames
+
+
+def first(verdict: Verdict) -> str:
+    """A verdict in one line; that of a failed check says its first finding and where that is."""
+    if verdict.status is not Status.FAILED or not verdict.findings:
+        return line(verdict)
+    finding = verdict.findings[0]
+    where = f"{place(finding)}: " if place(finding) else ""
+    return line(replace(verdict, summary=f"{where}{finding.message}"))
 
 
 def _foot(seen: Seen, seconds: float) -> str:
@@ -126,6 +162,8 @@ class Live:
         from rich.live import Live as Screen
 
         self._seen = Seen()
+        self._lock = threading.Lock()
+        self.notes: list[str] = []
         self._begin = time.monotonic()
         self._console = Console(stderr=True)
         self._screen = Screen(
@@ -135,7 +173,15 @@ class Live:
 
     def __call__(self, moment: Moment) -> None:
         """Take in what happens."""
-        self._seen = self._seen.after(moment, time.monotonic())
+        with self._lock:
+            self._seen = self._seen.after(moment, time.monotonic())
+
+    def observe(self, event: Event) -> None:
+        """Take in a step of a build or a download, from any thread; notes are kept for the end."""
+        with self._lock:
+            self._seen = self._seen.during(event)
+            if isinstance(event, Noted):
+                self.notes.append(event.message)
 
     def close(self) -> None:
         """Take the tree away."""
@@ -160,11 +206,18 @@ class Log:
 
     def __init__(self, write: Callable[[str], object]) -> None:
         self._write = write
+        self.notes: list[str] = []
+        """What was noted meanwhile, for the end."""
 
     def __call__(self, moment: Moment) -> None:
         """Tell of a check that ended."""
         if isinstance(moment, Ended) and moment.verdict is not None:
-            self._write(line(moment.verdict))
+            self._write(first(moment.verdict))
+
+    def observe(self, event: Event) -> None:
+        """Keep notes for the end; the steps of a build are no lines of their own."""
+        if isinstance(event, Noted):
+            self.notes.append(event.message)
 
     def close(self) -> None:
         """Nothing is open."""
@@ -207,6 +260,28 @@ def wanted(texts: Sequence[str], page: Path) -> tuple[Wanted, ...]:
             f"{' and '.join(documents)} cannot both go to standard output; name a file: {documents[-1]}:FILE"
         )
     return tuple(found)
+
+
+def spoken(wants: Sequence[Wanted]) -> str | None:
+    """The format of the document for standard output, if one was asked for."""
+    return next((want.kind for want in wants if want.file is None), None)
+
+
+def writable(wants: Sequence[Wanted]) -> None:
+    """Look before anything runs whether each file can be written.
+
+    Raises:
+        CheckError: one cannot.
+    """
+    for path in (want.file for want in wants if want.file is not None):
+        above = next(folder for folder in path.absolute().parents if folder.exists())
+        problem = "it is a folder" if path.is_dir() else ""
+        if not above.is_dir():
+            problem = f"{above} is no folder"
+        elif not os.access(above, os.W_OK):
+            problem = f"nothing may be written in {above}"
+        if problem:
+            raise CheckError(f"the report cannot be written to {path}: {problem}", "Name another file.")
 
 
 def write(path: Path, text: str) -> None:
@@ -264,6 +339,26 @@ def listed(checks: Sequence[Check], width: int = 100) -> list[str]:
     return told
 
 
+def takeable(width: int = 100) -> list[str]:
+    """What own checks can take by the names of their parameters."""
+    from serinus.checks.fixtures import FIXTURES, PUBLIC
+
+    told = ["", "Your own checks can take"]
+    about = {fixture.name: fixture.about for fixture in FIXTURES}
+    for name in PUBLIC:
+        text = f"{name:<10} {about[name]}"
+        told += textwrap.wrap(text, width, initial_indent="  ", subsequent_indent=" " * 13)
+    return told
+
+
+def catalogue(checks: Sequence[Check]) -> list[dict[str, Any]]:
+    """Every check as plain JSON values."""
+    return [
+        {"id": c.id, "layer": c.layer, "looks_at": c.looks_at, "why": c.why, "takes": list(c.needs)}
+        for c in checks
+    ]
+
+
 def deliver(
     report: Report, checks: Sequence[Check], wants: Sequence[Wanted], page: Path, root: Path
 ) -> str | None:
@@ -279,5 +374,5 @@ def deliver(
     for want in [*wants, Wanted("html", page)]:
         if want.file is not None:
             write(want.file, FORMATS[want.kind](report, checks, folder))
-    document = next((want.kind for want in wants if want.file is None), None)
+    document = spoken(wants)
     return FORMATS[document](report, checks, folder) if document else None
