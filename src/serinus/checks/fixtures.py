@@ -240,6 +240,11 @@ def service(client: httpx.Client, served: Served) -> Iterator[Service]:
         yield service
 
 
+def _service(served: Served) -> Iterator[Service]:
+    for client in _client(served):
+        yield from service(client, served)
+
+
 def from_source(given: Given, source: Project, image: Subject) -> Iterator[Service]:
     """The service from the source tree, called as ``service`` is."""
     from serinus.runtimes.local import prepare
@@ -250,9 +255,7 @@ def from_source(given: Given, source: Project, image: Subject) -> Iterator[Servi
     try:
         url = f"http://127.0.0.1:{port}"
         waited(url, running, given.settings.transport.ready)
-        for client in _client(Served(url, source.service.route)):
-            with closing(Service(client, source.service.route, running)) as service:
-                yield service
+        yield from _service(Served(url, source.service.route, running))
     finally:
         running.stop(grace=5.0)
 
@@ -337,13 +340,11 @@ def requests(given: Given, image: Subject, rootfs: Path) -> tuple[Any, ...]:
 def alone(start: Start, requests: tuple[Any, ...]) -> Alone:
     """What a replica that nobody else asks answers, one request at a time, the first few repeatedly."""
     with start("alone") as served:
-        for client in _client(served):
-            with closing(Service(client, served.route)) as service:
-                first = tuple(answered(service, request) for request in requests)
-                again = tuple(
-                    tuple(answered(service, request) for request in requests[:AGAIN])
-                    for _ in range(ROUNDS - 1)
-                )
+        for service in _service(served):
+            first = tuple(answered(service, request) for request in requests)
+            again = tuple(
+                tuple(answered(service, request) for request in requests[:AGAIN]) for _ in range(ROUNDS - 1)
+            )
     return Alone(requests, (first, *again))
 
 
@@ -372,8 +373,7 @@ def start_baseline(given: Given, baseline: Subject) -> Start:
 def baseline_service(start_baseline: Start) -> Iterator[Service]:
     """The version in charge, called as ``service`` is."""
     with start_baseline("baseline") as served:
-        for client in _client(served):
-            yield from service(client, served)
+        yield from _service(served)
 
 
 def baseline_answers(baseline_service: Service, labelled: tuple[Labelled, ...]) -> tuple[Answered, ...]:
