@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -276,10 +277,10 @@ def writable(wants: Sequence[Wanted]) -> None:
     for path in (want.file for want in wants if want.file is not None):
         above = next(folder for folder in path.absolute().parents if folder.exists())
         problem = "it is a folder" if path.is_dir() else ""
-        if not above.is_dir():
-            problem = f"{above} is no folder"
-        elif not os.access(above, os.W_OK):
-            problem = f"nothing may be written in {above}"
+        try:  # permissions alone do not say it: a file system may refuse
+            TemporaryFile(dir=above).close()
+        except OSError as error:
+            problem = f"{above}: {error.strerror or error}"
         if problem:
             raise CheckError(f"the report cannot be written to {path}: {problem}", "Name another file.")
 
