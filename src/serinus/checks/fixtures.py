@@ -223,10 +223,6 @@ def endpoint(given: Given, image: Subject, rootfs: Path, served: Served) -> Endp
 
 def client(served: Served) -> Iterator[httpx.Client]:
     """An ``httpx.Client`` whose base URL is the service."""
-    yield from _client(served)
-
-
-def _client(served: Served) -> Iterator[httpx.Client]:
     import httpx
 
     # The service is on loopback: no proxy of the environment is to stand between.
@@ -241,8 +237,8 @@ def service(client: httpx.Client, served: Served) -> Iterator[Service]:
 
 
 def _service(served: Served) -> Iterator[Service]:
-    for client in _client(served):
-        yield from service(client, served)
+    for http in client(served):
+        yield from service(http, served)
 
 
 def from_source(given: Given, source: Project, image: Subject) -> Iterator[Service]:
