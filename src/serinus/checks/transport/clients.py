@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack
 
 from serinus.checks import Finding, Result, check
 from serinus.checks.starting import Start
 from serinus.checks.transport import wire
-from serinus.checks.transport.endpoint import Endpoint, ask
+from serinus.checks.transport.endpoint import Endpoint, ask, idle, patiently
 
 _SLOW = 8
 """Slow clients at once."""
@@ -18,6 +19,9 @@ _PAUSE = 0.05
 """Seconds between two pieces of a slow client."""
 _SETTLED = 20.0
 """Seconds within which requests of clients that have gone must be over."""
+_BUFFER = (
+    "Read requests where waiting costs no thread: behind an asynchronous server, or a proxy that buffers."
+)
 _ERRORS = (wire.NoAnswer, wire.Late, wire.Malformed)
 
 
@@ -28,15 +32,21 @@ _ERRORS = (wire.NoAnswer, wire.Late, wire.Malformed)
 )
 def slow(endpoint: Endpoint) -> Result:
     """A client that sends its request bit by bit is answered in the end, and others meanwhile."""
+    many = min(_SLOW, max(1, endpoint.settings.queue // 4)) if endpoint.settings else _SLOW
+    found = patiently(lambda: tuple(_bit_by_bit(endpoint, many)))
+    return Result(f"{many} slow clients were answered, and another beside them", found)
+
+
+def _bit_by_bit(endpoint: Endpoint, many: int) -> Iterator[Finding]:
+    """What goes wrong with slow clients, and with another beside them.
+
+    Raises:
+        Busy: the service had too much else to do.
+    """
     request = endpoint.well()
     expected = ask(endpoint, request).status
-    many = min(_SLOW, max(1, endpoint.settings.queue // 4)) if endpoint.settings else _SLOW
     text = request.whole()
     step = max(1, -(-(len(text) - 1) // _PIECES))
-    todo = (
-        "Read requests where waiting costs no thread: behind an asynchronous server, or a proxy that buffers."
-    )
-    found = []
     with ExitStack() as stack:
         clients = [stack.enter_context(wire.Connection(endpoint.address)) for _ in range(many)]
         for begin in range(0, len(text) - 1, step):
@@ -46,21 +56,20 @@ def slow(endpoint: Endpoint) -> Result:
         try:
             other = ask(endpoint, request)
             if other.status != expected:
-                found.append(Finding(f"beside {many} slow clients a request was answered {other}", todo))
+                yield Finding(f"beside {many} slow clients a request was answered {other}", _BUFFER)
         except _ERRORS as error:
-            found.append(Finding(f"a request beside {many} slow clients: {error.message}", todo))
+            yield Finding(f"a request beside {many} slow clients: {error.message}", _BUFFER)
         for client in clients:
             client.send(text[-1:])
         for client in clients:
             try:
                 answer = client.answer(request.method)
             except _ERRORS as error:
-                found.append(Finding(f"a request that came bit by bit: {error.message}", todo))
-                break
-            if answer.status not in (expected, 503):
-                found.append(Finding(f"a request that came bit by bit was answered {answer}", todo))
-                break
-    return Result(f"{many} slow clients were answered, and another beside them", tuple(found))
+                yield Finding(f"a request that came bit by bit: {error.message}", _BUFFER)
+                return
+            if idle(answer).status != expected:
+                yield Finding(f"a request that came bit by bit was answered {answer}", _BUFFER)
+                return
 
 
 @check(

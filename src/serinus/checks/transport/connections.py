@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 from serinus.checks import Finding, NotApplicable, Result, check
 from serinus.checks.transport import wire
-from serinus.checks.transport.endpoint import Endpoint, ask
+from serinus.checks.transport.endpoint import Endpoint, ask, idle, patiently
 
 _ERRORS = (wire.NoAnswer, wire.Late, wire.Malformed)
 _SAME = ("content-type", "content-length")
@@ -75,12 +76,21 @@ def keep_alive(endpoint: Endpoint) -> Result:
     found: list[Finding] = []
     for series in (_one_by_one, _at_once, _closed):
         try:
-            found.extend(series(endpoint, request, first))
+            found.extend(patiently(partial(_all, series, endpoint, request, first)))
         except _ERRORS as error:
             found.append(
                 Finding(f"{request.method} {request.path}, {series.__doc__}: {error.message}", _TODO)
             )
     return Result("connections are kept", tuple(found))
+
+
+_Series = Callable[[Endpoint, wire.Request, wire.Answer], Iterator[Finding]]
+
+
+def _all(
+    series: _Series, endpoint: Endpoint, request: wire.Request, first: wire.Answer
+) -> tuple[Finding, ...]:
+    return tuple(series(endpoint, request, first))
 
 
 _TODO = "Keep nothing for a connection, and close it only after saying so."
@@ -90,8 +100,8 @@ def _one_by_one(endpoint: Endpoint, request: wire.Request, first: wire.Answer) -
     """One after the other on one connection."""
     with wire.Connection(endpoint.address) as connection:
         for number in (1, 2, 3, 4):
-            answer = connection.ask(request)
-            if _differs(answer, first):
+            answer = idle(connection.ask(request))
+            if answer.status != first.status:
                 yield Finding(
                     f"request {number} of a connection was answered {answer}; the same on one of its own "
                     f"{first.status}",
@@ -107,9 +117,9 @@ def _at_once(endpoint: Endpoint, request: wire.Request, first: wire.Answer) -> I
     with wire.Connection(endpoint.address) as connection:
         connection.send(b"".join(other.whole() for other in others))
         for number, other in enumerate(others, 1):
-            answer = connection.answer(other.method)
+            answer = idle(connection.answer(other.method))
             expected = first.status if other is request else 200
-            if answer.status not in (expected, 503):
+            if answer.status != expected:
                 yield Finding(
                     f"request {number} of {len(others)} that were sent at once was answered {answer}; "
                     f"expected {expected}",
@@ -122,19 +132,14 @@ def _at_once(endpoint: Endpoint, request: wire.Request, first: wire.Answer) -> I
 def _closed(endpoint: Endpoint, request: wire.Request, first: wire.Answer) -> Iterator[Finding]:
     """With Connection: close."""
     with wire.Connection(endpoint.address) as connection:
-        answer = connection.ask(request, connection="close")
-        if _differs(answer, first):
+        answer = idle(connection.ask(request, connection="close"))
+        if answer.status != first.status:
             yield Finding(f"a request with Connection: close was answered {answer}", _TODO)
         if not connection.ended():
             yield Finding(
                 "the service kept a connection whose request said Connection: close",
                 "Close it after the answer: RFC 9112, section 9.6.",
             )
-
-
-def _differs(answer: wire.Answer, first: wire.Answer) -> bool:
-    # A service with too much to do says 503: other checks ask it too.
-    return answer.status not in {first.status, 503}
 
 
 @check(
@@ -150,11 +155,11 @@ def chunked(endpoint: Endpoint) -> Result:
     found = []
     for what, pieces in _cuts(body):
         try:
-            answer = _in_chunks(endpoint, request, pieces)
+            answer = patiently(partial(_in_chunks, endpoint, request, pieces))
         except _ERRORS as error:
             found.append(Finding(f"a body {what}: {error.message}", "Read bodies that come in chunks."))
             continue
-        if _differs(answer, whole):
+        if answer.status != whole.status:
             found.append(
                 Finding(
                     f"a body {what} was answered {answer}; the same in one piece {whole.status}",
@@ -185,4 +190,4 @@ def _in_chunks(endpoint: Endpoint, request: wire.Request, pieces: tuple[bytes, .
         for piece in pieces:
             connection.send(wire.chunks([piece], last=False))
         connection.send(wire.chunks([]))
-        return connection.answer()
+        return idle(connection.answer())

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from serinus.checks import Finding, NotApplicable
@@ -17,6 +17,7 @@ from serinus.contract import Contract
 from serinus.image import SETTINGS
 from serinus.serving import Settings
 
+T = TypeVar("T")
 NOWHERE = "/serinus-check-no-such-route"
 """A path at which no service answers."""
 _BUSY = 20.0
@@ -99,13 +100,44 @@ def ask(
     """The answer to one request; a service that has too much to do is asked again.
 
     Raises:
-        wire.NoAnswer, wire.Late, wire.Malformed: there is none.
+        wire.NoAnswer, wire.Late, wire.Malformed: there is none, or none but that it has too much to do.
+    """
+    return patiently(lambda: idle(wire.once(endpoint.address, request, patience, **fields)))
+
+
+def busy(answer: wire.Answer) -> bool:
+    """Whether a service says that it has too much to do, and when to come again. Pure."""
+    return answer.status == 503 and answer.header("retry-after") is not None
+
+
+class Busy(wire.Late):
+    """The service has too much to do; what was asked of it is to be asked again."""
+
+
+def idle(answer: wire.Answer) -> wire.Answer:
+    """The answer, of a service that is not busy.
+
+    Raises:
+        Busy: it is.
+    """
+    if busy(answer):
+        raise Busy("the service had too much to do, however often it was asked")
+    return answer
+
+
+def patiently(attempt: Callable[[], T]) -> T:
+    """What an attempt returns, made again as long as the service is :class:`Busy`, for some seconds.
+
+    Raises:
+        Busy: it stays so.
     """
     until = time.monotonic() + _BUSY
     while True:
-        answer = wire.once(endpoint.address, request, patience, **fields)
-        if answer.status != 503 or answer.header("retry-after") is None or time.monotonic() > until:
-            return answer
+        try:
+            return attempt()
+        except Busy:
+            if time.monotonic() > until:
+                raise
         time.sleep(0.1)
 
 

@@ -48,6 +48,8 @@ def leaks(endpoint: Endpoint, image: Subject, rootfs: Path) -> Result:
             continue  # whether it answers is for others to say
         asked += 1
         found.extend(shown(what, answer, source, secrets, (endpoint.route, NOWHERE)))
+    if not asked:
+        found.append(Finding("none of the wrong requests was answered", "Look into the log of the service."))
     return Result(f"{asked} answers show nothing of the inside", tuple(dict.fromkeys(found)))
 
 

@@ -10,6 +10,7 @@ import http.client
 import json
 import socket
 import struct
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from types import TracebackType
@@ -20,6 +21,10 @@ from serinus.errors import ServiceError
 PATIENCE = 30.0
 """Seconds that an answer may take: many checks at once on a slow machine must not look like a fault."""
 JSON = ("content-type", "application/json")
+_CLOSE_WAIT = 8
+"""State of a connection that the other side has closed without a reset: linux/tcp_states.h."""
+_RESET = 0.1
+"""Seconds after the end of a connection within which a reset comes."""
 
 
 class NoAnswer(ServiceError):
@@ -200,6 +205,20 @@ class Connection:
             return False
         except OSError:
             return True
+
+    def was_read(self) -> bool | None:
+        """Whether the other side read all that was sent before it closed; None where nobody can tell.
+
+        A side that closes with bytes unread, or to which bytes come after it has closed, resets the
+        connection (RFC 9293, section 3.10.7; RFC 1122, section 4.2.2.13): without a reset all was read.
+        """
+        if not hasattr(socket, "TCP_INFO"):
+            return None
+        time.sleep(_RESET)
+        try:
+            return self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _CLOSE_WAIT
+        except OSError:
+            return None
 
 
 class _Shared:
