@@ -21,22 +21,26 @@ _SOON = 0.05
 def critical(spans: Sequence[Span]) -> tuple[Span, ...]:
     """The chain of jobs that the end of the run waited for, in order.
 
-    Going back from the job that ended last: what each waited for is, of the jobs that it needs and of those
-    that were in its lane before it, the one that ended last before it began.
+    Going back from the job that ended last: what each waited for is the last of the jobs that it needs; or,
+    when that had long been done, the job before it in its lane.
     """
     chain: list[Span] = []
     at = max(spans, key=lambda span: span.begin + span.seconds, default=None)
     while at is not None and at not in chain:
         chain.append(at)
-        before = [
-            span
-            for span in spans
-            if span not in chain
-            and (span.name in at.needs or span.lane == at.lane)
-            and span.begin + span.seconds <= at.begin + _SOON
-        ]
-        at = max(before, key=lambda span: span.begin + span.seconds, default=None)
+        at = _waited_for(at, [span for span in spans if span not in chain])
     return tuple(reversed(chain))
+
+
+def _waited_for(job: Span, others: Sequence[Span]) -> Span | None:
+    def end(span: Span) -> float:
+        return span.begin + span.seconds
+
+    need = max((span for span in others if span.name in job.needs), key=end, default=None)
+    if need is not None and job.begin - end(need) <= _SOON:
+        return need
+    in_lane = (s for s in others if s.lane == job.lane and abs(job.begin - end(s)) <= _SOON)
+    return max(in_lane, key=end, default=need)
 
 
 def timeline(report: Report) -> Element:

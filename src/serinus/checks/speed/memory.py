@@ -56,8 +56,8 @@ def leak(loads: Loads, settings: Checks) -> Result:
             f"{load.answers} answers and {len(load.memory)} looks at the memory are too few to say",
             "Let the load last longer: checks.speed.seconds.",
         )
-    points = tuple((float(answers), size) for answers, size in load.memory)
-    plot = Plot("Memory", (("this image", points),), "answers", "B")
+    points = tuple((float(answers), size / (1 << 20)) for answers, size in load.memory)
+    plot = Plot("Memory", (("this image", points),), "answers", "MiB")
     grew = Measure("growth", slope, "B", bound if least > bound or slope <= bound else None)
     said = f"{numbers.size(slope)} a request over {load.answers} answers"
     if not least > bound:
