@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from checked import small
+from checked import EXAMPLE_LINES, FILE, SERVICE, checked, small, told
 from hypothesis import given
 from hypothesis import strategies as st
 
+from serinus.checks import Failed
 from serinus.checks.contract.asking import Reply, faults
 from serinus.checks.contract.compatible import major
 from serinus.checks.contract.generated import smallest_of
-from serinus.checks.contract.requests import generate, simpler
+from serinus.checks.contract.requests import generate, made_within, simpler
 from serinus.checks.failure import add, example_in
 from serinus.contract import UNKNOWN, Contract
 from serinus.contract import violations as compiled
 from serinus.errors import ContractError
+from serinus.image.build import build
 from serinus.project import Project
 
 SCHEMA = {
@@ -138,3 +142,63 @@ def test_a_failure_becomes_an_example_once(tmp_path: Path) -> None:
     failure.write_text('{"request": "x", "response": 1}')
     with pytest.raises(ContractError, match="another response"):
         add(project, failure)
+
+
+RENAMED = SERVICE.replace("score: float", "how_much: float").replace("score=score)", "how_much=score)")
+
+
+@pytest.mark.sandbox
+@pytest.mark.mmdebstrap
+@pytest.mark.network
+def test_a_breaking_change_needs_a_new_major_version(tmp_path: Path) -> None:
+    folder = small(tmp_path, serinus__toml=f'{FILE}version = "1.4.0"\n')
+    build(Project.load(folder), tag="before")
+    small(
+        tmp_path,
+        service__py=RENAMED,
+        examples__jsonl=EXAMPLE_LINES.replace("score", "how_much"),
+        serinus__toml=f'{FILE}version = "1.5.0"\n',
+    )
+    verdict = checked(folder, "contract.compatible", against="mood:before")["contract.compatible"]
+    assert verdict.status == "failed", told(verdict)
+    assert "/score" in told(verdict)
+    small(
+        tmp_path,
+        service__py=RENAMED,
+        examples__jsonl=EXAMPLE_LINES.replace("score", "how_much"),
+        serinus__toml=f'{FILE}version = "2.0.0"\n',
+    )
+    verdict = checked(folder, "contract.compatible", against="mood:before")["contract.compatible"]
+    assert verdict.status == "passed", told(verdict)
+    assert "allowed by the new major version 2 (was 1)" in verdict.summary
+
+
+BRITTLE = SERVICE.replace("    words =", '    if not text:\n        raise ValueError("empty")\n    words =')
+
+
+@pytest.mark.sandbox
+@pytest.mark.mmdebstrap
+@pytest.mark.network
+def test_a_request_that_went_wrong_is_kept_and_checked(tmp_path: Path) -> None:
+    folder = small(tmp_path, service__py=BRITTLE)
+    failure = tmp_path / "failure.json"
+    failure.write_text('{"request": "", "status": 500}')
+    command = [sys.executable, "-m", "serinus", "check", "--project", str(folder), "--format", "json"]
+    command += ["--from-failure", str(failure)]
+    first = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert first.returncode == 1, first.stderr
+    assert "examples.jsonl: example 3 added" in first.stderr
+    verdicts = {v["check"]: v for v in json.loads(first.stdout)["verdicts"] if v["status"] != "skipped"}
+    assert set(verdicts) == {"contract.examples", "behaviour.golden"}
+    assert verdicts["contract.examples"]["findings"][0]["line"] == 3
+    (folder / "service.py").write_text(SERVICE)
+    again = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert again.returncode == 0, again.stdout
+    assert "example 3 there already" in again.stderr
+    assert len((folder / "examples.jsonl").read_text().splitlines()) == 3
+
+
+def test_requests_that_take_too_long_to_make_are_a_failure() -> None:
+    asked = json.dumps({"schema": {"type": "string"}, "count": 50, "seed": 1})
+    with pytest.raises(Failed, match=r"within 0\.01 s"):
+        made_within(asked, 0.01)

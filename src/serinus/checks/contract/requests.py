@@ -51,14 +51,15 @@ def generate(schema: Schema, count: int, seed: int) -> Made:
         raise NotApplicable("generated requests need schemathesis", "pip install 'serinus[checks]'")
     asked = json.dumps({"schema": schema, "count": count, "seed": seed})
     with _making:
-        return _generate(asked)
+        return made_within(asked)
 
 
 _making = threading.Lock()
 
 
 @lru_cache(maxsize=8)
-def _generate(asked: str, patience: float = _PATIENCE) -> Made:
+def made_within(asked: str, patience: float = _PATIENCE) -> Made:
+    """What the program makes of ``{"schema": ..., "count": ..., "seed": ...}`` in so many seconds."""
     # Its tables of Unicode's categories take it a second to make; no requests are kept there.
     kept = cache_folder() / "hypothesis"
     with tempfile.TemporaryDirectory(prefix="serinus-") as folder:
