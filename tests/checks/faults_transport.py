@@ -111,7 +111,7 @@ def _form(folder: Path) -> None:
 def _never_ready(folder: Path) -> None:
     replace(folder / "service.py", "def setup()", "def setup(waits=__import__('time').sleep)")
     replace(folder / "service.py", "    return ort.", "    waits(3600)\n    return ort.")
-    append(folder / "serinus.toml", '\n[checks.transport]\nready = "3s"\n')
+    append(folder / "serinus.toml", '\n[checks.transport]\nready = "8s"\n')
 
 
 def _no_drain(folder: Path) -> None:
@@ -126,10 +126,17 @@ def _no_drain(folder: Path) -> None:
 
 FAULTS = (
     Fault(
+        "the route of an app has moved",
+        "flask-app",
+        "transport.route",
+        "POST /predict with an example was answered 404",
+        _moved,
+    ),
+    Fault(
         "a service that never becomes ready",
         "sentiment",
         "transport.ready",
-        "was not ready after 3 s",
+        "answers 503: the model is being loaded",
         _never_ready,
     ),
     Fault(
