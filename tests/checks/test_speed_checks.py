@@ -154,9 +154,7 @@ def test_an_open_load_counts_from_when_a_request_was_due() -> None:
 def test_memory_is_looked_at_and_ends_the_load_before_it_is_full() -> None:
     used = iter(range(10**6, 10**12, 10**6))
     with serving(memory=lambda: next(used)) as spec:
-        begin = time.perf_counter()
         found = Load(replace(spec, seconds=30, every=0.001, growth=20 * 10**6)).run()
-    assert time.perf_counter() - begin < 15
     assert found.memory[-1][1] - found.memory[0][1] == 21 * 10**6
 
 

@@ -49,7 +49,7 @@ class Spec:
     rate: float | None = None
     """Requests per second of an open load; None is a closed one."""
     least: int = 1
-    """A closed load goes on until it has so many answers."""
+    """A closed load goes on until so many requests were answered, or came to nothing."""
     longest: float = 60.0
     """Seconds after which even that is given up, and the longest that one answer may take."""
     every: float = 0.0
@@ -286,7 +286,9 @@ class Load:
             now = time.perf_counter()
             if now > latest:
                 return
-            enough = now - self._begin >= self._spec.seconds and self._answers >= self._spec.least
+            # What came to nothing counts too, or a service that only refuses would be asked until `longest`.
+            over = self._answers + sum(self._faults.values())
+            enough = now - self._begin >= self._spec.seconds and over >= self._spec.least
             going = going and not self._memory.look(now, self._answers) and not enough
 
     def _open(self, rate: float) -> None:
