@@ -53,7 +53,8 @@ def drain(given: Given, endpoint: Endpoint, start: Start) -> Result:
         found = tuple(_judged(endpoint, seen, code, seconds))
         # A request can cross the closing of its connection: RFC 9112, section 9.3.1, has clients send it
         # again. It is rare where `Connection: close` is said first, and happens always where it is not.
-        if found or not seen.crossed or endpoint.settings is None:
+        # A relay takes connections that the service turns away, and breaks them: no fault of the service.
+        if found or not seen.crossed or endpoint.settings is None or not direct:
             return Result(_summary(len(seen.answered), seconds, crossed, number), found)
     return Result(
         findings=(
