@@ -26,7 +26,7 @@ from serinus.files import cache_folder
 
 LARGEST = 64 << 10
 """Bytes of a request's JSON at most."""
-_PATIENCE = 120.0
+_PATIENCE = 300.0
 """Seconds for making them, on a machine that is busy."""
 
 
