@@ -87,6 +87,27 @@ def test_a_complete_report_takes_the_place_of_the_one_before(layout: Layout) -> 
     assert read(layout, image).status == "passed"
 
 
+def test_a_run_for_the_image_alone_keeps_what_was_said_of_the_source(layout: Layout) -> None:
+    image = stored(layout)
+    attach(layout, report(image.digest, code__lint="failed", tests__unit="passed", image__user="passed"))
+    after = report(
+        image.digest, code__lint="not applicable", tests__unit="not applicable", image__user="not applicable"
+    )
+    attach(layout, after)
+    assert {v.check: v.status for v in read(layout, image).verdicts} == {
+        "code.lint": "failed", "tests.unit": "passed", "image.user": "not applicable",
+    }  # fmt: skip
+    attach(layout, report(image.digest, code__lint="passed", tests__unit="skipped"))
+    assert {v.check: v.status for v in read(layout, image).verdicts} == {
+        "code.lint": "passed", "tests.unit": "skipped",
+    }  # fmt: skip
+
+
+def test_a_report_about_another_image_keeps_nothing() -> None:
+    after = report("sha256:" + "b" * 64, code__lint="not applicable")
+    assert updated(report(code__lint="passed"), after) == after
+
+
 def test_a_partial_report_brings_the_one_before_up_to_date(layout: Layout) -> None:
     image = stored(layout)
     attach(layout, report(image.digest, image__user="failed", code__lint="passed", own__a="passed"))

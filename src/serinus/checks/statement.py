@@ -5,9 +5,11 @@ The statement follows the in-toto attestation framework 1 ("Statement") with the
 rules allow ("Extension fields"). In a layout or a registry it is an artifact that refers to the image (OCI
 image specification 1.1, "Guidelines for Artifact Usage").
 
-One statement is kept for each image of a layout. A complete report takes the place of any before it. One of
-some checks alone (``--only``) brings the earlier report up to date: its verdicts take the place of those of
-the same checks, unless they say nothing (not applicable, skipped); the report stays as complete as it was.
+One statement is kept for each image of a layout. A complete report takes the place of any before it, except
+that a check of the source or of the tests that is not applicable keeps its earlier verdict: a run for an
+image without its project cannot look at them, and the same digest holds the same code. One of some checks
+alone (``--only``) brings the earlier report up to date: its verdicts take the place of those of the same
+checks, unless they say nothing (not applicable, skipped); the report stays as complete as it was.
 A statement is not signed: it shows that nothing was changed by accident, or by who cannot write to the place.
 """
 
@@ -37,6 +39,8 @@ _LIMIT = 64 << 20
 """Largest statement in bytes that is read."""
 _AGAIN = "Run `serinus check` again for this image."
 _SAYS_NOTHING = (Status.NOT_APPLICABLE, Status.SKIPPED)
+_OF_SOURCE = ("code", "dependencies", "model", "tests")
+"""Layers that a run for an image alone, without its project, may have nothing to look at for."""
 
 
 def predicate(report: Report) -> dict[str, Any]:
@@ -115,13 +119,25 @@ def parse(body: bytes, digest: str) -> Report:
 
 def updated(earlier: Report | None, report: Report) -> Report:
     """What is known of an image after one more run. Pure; see the module's documentation."""
-    if earlier is None or report.complete:
+    if earlier is None or earlier.digest != report.digest:
         return report
+    if report.complete:
+        before = {verdict.check: verdict for verdict in earlier.verdicts}
+        return replace(report, verdicts=tuple(_kept(before, verdict) for verdict in report.verdicts))
     verdicts = {verdict.check: verdict for verdict in earlier.verdicts}
     for verdict in report.verdicts:
         if verdict.status not in _SAYS_NOTHING or verdict.check not in verdicts:
             verdicts[verdict.check] = verdict
     return replace(earlier, verdicts=tuple(sorted(verdicts.values(), key=_rank)), begin=report.begin)
+
+
+def _kept(before: dict[str, Verdict], verdict: Verdict) -> Verdict:
+    """The verdict of a complete run, or the earlier one where the run had nothing to look at."""
+    return before.get(verdict.check, verdict) if _kept_back(verdict) else verdict
+
+
+def _kept_back(verdict: Verdict) -> bool:
+    return verdict.status is Status.NOT_APPLICABLE and verdict.layer in _OF_SOURCE
 
 
 def _rank(verdict: Verdict) -> int:
@@ -145,7 +161,7 @@ def attach(layout: Layout, report: Report) -> Descriptor:
     document = statement(report)  # first of all, so that a report about nothing is told
     subject = layout.resolve(str(report.digest))
     earlier = _statements(layout, subject)
-    if not report.complete and earlier:
+    if earlier and (not report.complete or any(_kept_back(verdict) for verdict in report.verdicts)):
         document = statement(updated(_read(layout, subject, earlier[-1]), report))
     told = {ANNOTATION: PREDICATE, **({CREATED: report.begin} if report.begin else {})}
     attached = referrer(subject, document.descriptor, told)
