@@ -1,8 +1,8 @@
 """Who gives way: what measures time keeps its priority, everything else lowers its own.
 
 A measurement need not wait until all other checks are over: on Linux a thread has a nice value of its own
-(``setpriority(2)``), what it starts inherits it, and a process of nice 0 gets about thirty times the share of
-one of nice 15. Where the kernel groups processes by session (``sched(7)``, "The autogroup feature"), the
+(``setpriority(2)``), what it starts inherits it, and a process of nice 0 gets about nine times the share of
+one of nice 10. Where the kernel groups processes by session (``sched(7)``, "The autogroup feature"), the
 value of the group counts instead, so it is lowered too. Containers of an engine are started by its daemon
 and keep their priority.
 """
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from serinus.runtimes import Running
 
-LOW = 15
+LOW = 10
 """Nice value of what gives way."""
 
 
