@@ -34,7 +34,8 @@ def publish(output: Output, references: tuple[str, ...], image: str | None, jobs
     name = image or f"{project.service.name}:latest"
     layout = layout_of(project)
     try:
-        admit(layout, layout.resolve(name), project.deploy.require)
+        if project.deploy.require:
+            admit(layout, layout.resolve(name), project.deploy.require)
     except CheckError as error:
         output.error(type(error).__name__, error.message, error.todo)
         return NO
