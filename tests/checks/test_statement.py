@@ -29,10 +29,12 @@ _status = st.sampled_from(list(Status))
 _verdicts = st.dictionaries(st.sampled_from(["code.a", "code.b", "image.a", "own.x"]), _status)
 
 
-def report(digest: str | None = DIGEST, *, complete: bool = True, begin: str = "", **told: str) -> Report:
+def report(
+    digest: str | None = DIGEST, *, complete: bool = True, source: bool = True, begin: str = "", **told: str
+) -> Report:
     """A report; ``contract__examples="passed"``."""
     verdicts = [Verdict(name.replace("__", "."), Status(status), "said") for name, status in told.items()]
-    return Report("x", digest, tuple(verdicts), 1.0, begin, complete=complete)
+    return Report("x", digest, tuple(verdicts), 1.0, begin, complete=complete, source=source)
 
 
 def stored(layout: Layout, tag: str = "x:latest") -> Descriptor:
@@ -91,20 +93,24 @@ def test_a_run_for_the_image_alone_keeps_what_was_said_of_the_source(layout: Lay
     image = stored(layout)
     attach(layout, report(image.digest, code__lint="failed", tests__unit="passed", image__user="passed"))
     after = report(
-        image.digest, code__lint="not applicable", tests__unit="not applicable", image__user="not applicable"
+        image.digest,
+        source=False,
+        code__lint="not applicable",
+        tests__unit="not applicable",
+        image__user="not applicable",
     )
     attach(layout, after)
     assert {v.check: v.status for v in read(layout, image).verdicts} == {
         "code.lint": "failed", "tests.unit": "passed", "image.user": "not applicable",
     }  # fmt: skip
-    attach(layout, report(image.digest, code__lint="passed", tests__unit="skipped"))
+    attach(layout, report(image.digest, code__lint="passed", tests__unit="not applicable"))
     assert {v.check: v.status for v in read(layout, image).verdicts} == {
-        "code.lint": "passed", "tests.unit": "skipped",
-    }  # fmt: skip
+        "code.lint": "passed", "tests.unit": "not applicable",
+    }, "a run that had the source at hand is the last word"  # fmt: skip
 
 
 def test_a_report_about_another_image_keeps_nothing() -> None:
-    after = report("sha256:" + "b" * 64, code__lint="not applicable")
+    after = report("sha256:" + "b" * 64, source=False, code__lint="not applicable")
     assert updated(report(code__lint="passed"), after) == after
 
 

@@ -47,6 +47,8 @@ class Report:
     """Where it ran: processor, cores, Python, runtime."""
     complete: bool = True
     """Whether every check was asked for, rather than some by ``--only``."""
+    source: bool = True
+    """Whether the source tree was looked at, rather than a built image alone."""
     tool: str = __version__
 
     @property

@@ -109,6 +109,7 @@ def run(
         spans=tuple(sorted(runner.spans, key=lambda span: span.begin)),
         machine=machine() | {"runtime": given.runtime.name},
         complete=not only,
+        source=given.image is None and given.url is None,
     )
 
 

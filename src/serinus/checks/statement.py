@@ -5,9 +5,9 @@ The statement follows the in-toto attestation framework 1 ("Statement") with the
 rules allow ("Extension fields"). In a layout or a registry it is an artifact that refers to the image (OCI
 image specification 1.1, "Guidelines for Artifact Usage").
 
-One statement is kept for each image of a layout. A complete report takes the place of any before it, except
-that a check of the source or of the tests that is not applicable keeps its earlier verdict: a run for an
-image without its project cannot look at them, and the same digest holds the same code. One of some checks
+One statement is kept for each image of a layout. A complete report takes the place of any before it; that of
+a run for a built image alone leaves the checks of the source and of the tests their earlier verdicts, since
+it cannot look at them, and the same digest holds the same code. One of some checks
 alone (``--only``) brings the earlier report up to date: its verdicts take the place of those of the same
 checks, unless they say nothing (not applicable, skipped); the report stays as complete as it was.
 A statement is not signed: it shows that nothing was changed by accident, or by who cannot write to the place.
@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -121,6 +121,8 @@ def updated(earlier: Report | None, report: Report) -> Report:
     """What is known of an image after one more run. Pure; see the module's documentation."""
     if earlier is None or earlier.digest != report.digest:
         return report
+    if report.complete and report.source:
+        return report
     if report.complete:
         before = {verdict.check: verdict for verdict in earlier.verdicts}
         return replace(report, verdicts=tuple(_kept(before, verdict) for verdict in report.verdicts))
@@ -161,8 +163,9 @@ def attach(layout: Layout, report: Report) -> Descriptor:
     document = statement(report)  # first of all, so that a report about nothing is told
     subject = layout.resolve(str(report.digest))
     earlier = _statements(layout, subject)
-    if earlier and (not report.complete or any(_kept_back(verdict) for verdict in report.verdicts)):
-        document = statement(updated(_read(layout, subject, earlier[-1]), report))
+    if earlier and not (report.complete and report.source):
+        with suppress(CheckError, DigestMismatch):  # one that cannot be read is replaced
+            document = statement(updated(_read(layout, subject, earlier[-1]), report))
     told = {ANNOTATION: PREDICATE, **({CREATED: report.begin} if report.begin else {})}
     attached = referrer(subject, document.descriptor, told)
     for each in (document, NOTHING):
