@@ -112,10 +112,14 @@ def clean(folder: Path, runs: int) -> list[str]:
     for number in range(1, runs + 1):
         seconds, report = check(folder)
         bad = [v for v in report["verdicts"] if v["status"] in {"failed", "blocked", "warned"}]
-        told = [f"run {number}: {v['check']} {v['status']}: {v['summary']}" for v in bad]
+        told = [f"run {number}: {v['check']} {v['status']}: {_why(v)}" for v in bad]
         print(f"{folder.name:<10} run {number:>2} {seconds:6.1f} s  {len(bad)} not passed", *told, sep="\n  ")
         failures += [line for line in told if " warned: " not in line]
     return failures
+
+
+def _why(verdict: dict[str, Any]) -> str:
+    return "; ".join(finding["message"] for finding in verdict["findings"]) or verdict["summary"]
 
 
 if __name__ == "__main__":
