@@ -234,9 +234,15 @@ def test_a_bare_onnx_file_serves_at_once(tmp_path: Path, shared: Path) -> None:
 def test_an_interrupted_build_leaves_no_tag(tmp_path: Path, number: signal.Signals) -> None:
     run(["init", "--name", "x"])
     env = {**os.environ, "SERINUS_CACHE": str(tmp_path / "cache")}
-    command = [sys.executable, "-m", "serinus", "build", "--json"]
+    # A shell that runs the tests in the background has SIGINT ignored, by its children too.
+    command = ["env", "--default-signal=INT", sys.executable, "-m", "serinus", "build", "--json"]
     process = subprocess.Popen(
-        command, cwd=tmp_path, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        cwd=tmp_path,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     assert process.stderr is not None
     first = process.stderr.readline()  # a step is over, and a cold base takes seconds more

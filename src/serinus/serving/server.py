@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from serinus.errors import ServiceError
 from serinus.serving import Settings, logs
 from serinus.serving.app import Limits, Router
-from serinus.serving.listeners import turn_away
+from serinus.serving.listeners import connected, turn_away
 from serinus.serving.logs import log
 from serinus.serving.metrics import Metrics
 
@@ -40,7 +40,11 @@ EXAMPLES_VARIABLE = "SERINUS_EXAMPLES"
 LEAD = 0.2
 """Seconds between saying that the service stops and turning new callers away."""
 QUIET = 0.1
-"""Seconds between turning new callers away and closing idle connections: time for a request just begun."""
+"""Seconds between turning new callers away and closing idle connections, at least: time for a request just
+begun."""
+PATIENT = 1.0
+"""The same while there are connections, at most: each of them is closed by its next answer, and who has just
+connected may be slow to ask. Only connections that are kept and not used last that long."""
 LINGER = 5.0
 """Seconds that a connection without a request may still take, a half-sent request head or a slow reader."""
 KEEP_ALIVE = 75
@@ -187,7 +191,8 @@ async def _serve(  # noqa: PLR0917
     if opening.done() and (error := opening.exception()) is not None:
         raise error
     opening.cancel()
-    code = await drain(router, partial(turn_away, address.port), server.stop, serving, settings.grace)
+    ways = Ways(partial(turn_away, address.port), partial(connected, address.port), server.stop)
+    code = await drain(router, ways, serving, settings.grace)
     await _stop(router)
     return code
 
@@ -258,15 +263,24 @@ async def open_service(
     log.info("ready", extra={"seconds": round(asyncio.get_running_loop().time() - begin, 3)})
 
 
-async def drain(
-    router: Router, close: Callable[[], Any], stop: Callable[[], Any], serving: Awaitable[Any], grace: float
-) -> int:
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """How a server is stopped, step by step."""
+
+    close: Callable[[], Any]
+    """Turns new callers away."""
+    connected: Callable[[], int]
+    """How many connections there are."""
+    stop: Callable[[], Any]
+    """Closes idle connections, and each other one after its answer."""
+
+
+async def drain(router: Router, ways: Ways, serving: Awaitable[Any], grace: float) -> int:
     """Stop as the module's docstring says; the exit code.
 
     Args:
         router: is told, and knows what is in flight.
-        close: turns new callers away.
-        stop: closes idle connections, and each other one after its answer.
+        ways: how the server is stopped.
         serving: done when all connections are closed.
         grace: seconds for all of it.
     """
@@ -275,9 +289,12 @@ async def drain(
     log.info("stopping", extra={"in_flight": router.in_flight})
     router.drain()
     await asyncio.sleep(min(LEAD, grace / 4))
-    close()
+    ways.close()
+    closed = loop.time()
     await asyncio.sleep(min(QUIET, grace / 4))
-    stop()
+    while ways.connected() and loop.time() < closed + min(PATIENT, grace / 4):
+        await asyncio.sleep(0.02)
+    ways.stop()
     task = asyncio.ensure_future(serving)
     quiet = end
     while not task.done() and loop.time() < min(end, quiet):
