@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import sys
+import threading
 import tomllib
 from collections.abc import Sequence
 from contextlib import suppress
@@ -195,6 +196,22 @@ def test_pins_of_an_outdated_lock_are_preferred_and_its_bases_kept(tmp_path: Pat
     assert "six==1.17.0" in uv.given[1]
     assert newer.base("debian:bookworm", "linux/amd64") == B
     assert newer.project == ("flask", "six")
+
+
+def test_of_two_who_miss_the_lock_at_once_the_second_takes_that_of_the_first(tmp_path: Path) -> None:
+    uv, other = Resolver(f"six==1.17.0 \\\n    --hash={A}\n"), Resolver("")
+    mine = project(tmp_path, "six\n")
+    found: list[Lock] = []
+    second = threading.Thread(target=lambda: found.append(lock.ensure(mine, run=other)[0]))
+
+    def slowly(arguments: Sequence[str], folder: Path) -> None:
+        second.start()
+        second.join(0.2)
+        uv(arguments, folder)
+
+    made, _ = lock.ensure(mine, run=slowly)
+    second.join(10)
+    assert (found, other.asked) == ([made], [])
 
 
 def test_a_missing_lock_is_an_error_under_locked(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from serinus.errors import LockError
 from serinus.events import Observer, ignore, step
-from serinus.files import write_atomically
+from serinus.files import alone, write_atomically
 from serinus.image.requirements import logical_lines
 from serinus.image.requirements import read as read_requirements
 from serinus.image.runtime import Kind, kind_of, requirements
@@ -177,9 +177,11 @@ def ensure(
         return lock, wanted
     if locked:
         raise _outdated(path, lock, wanted)
-    with step("lock", observer) as told:
-        lock = resolve(wanted, lock, project.root, run)
-        save(path, lock)
+    with step("lock", observer) as told, alone(project.root):
+        lock = load(path)  # another may have made it in the meantime, and added a base
+        if lock is None or not is_current(lock, wanted):
+            lock = resolve(wanted, lock, project.root, run)
+            save(path, lock)
         told.detail = f"{len(lock.pins)} packages"
     return lock, wanted
 
