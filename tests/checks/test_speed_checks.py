@@ -312,6 +312,21 @@ def test_a_budget_is_broken_only_by_three_loads_in_a_row() -> None:
     assert found.rate == 50.0
 
 
+def test_a_machine_that_became_busy_is_asked_for_half_of_what_it_can_do_now() -> None:
+    rates: list[float] = []
+
+    def ask(spec: Spec) -> Told:
+        if spec.rate is None:
+            return loaded(0.01 if not rates else 0.04)  # a quarter of what it was
+        rates.append(spec.rate)
+        return loaded() if spec.rate <= 25 else replace(loaded(), faults=(("status 503", 9),))
+
+    found = measure(lambda name: replica(1), None, [Example(1, None)], SpeedChecks(), ask)
+    assert not found.open.faults
+    assert (rates[0], found.rate) == (50.0, rates[-1])
+    assert rates[-1] < 25
+
+
 def test_both_versions_are_asked_in_turn() -> None:
     order: list[int] = []
 

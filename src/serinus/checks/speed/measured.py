@@ -13,7 +13,6 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from typing import Any
 
 from serinus.checks.speed import load
@@ -152,9 +151,7 @@ def _alone(served: Served, spec: Spec, settings: SpeedChecks, ask: Ask) -> Loads
     many = replace(spec, connections=settings.connections, every=max(0.02, spec.seconds / 100), least=ENOUGH)
     single = _until(lambda: ask(spec), lambda found: not late(found, settings), _quicker)
     closed = _until(lambda: ask(many), lambda found: _well(found, settings), _calmer(settings))
-    rate = max(1.0 / spec.seconds, throughput(closed) / 2)
-    opened = replace(spec, rate=rate)
-    open_ = _until(lambda: ask(opened), partial(_in_time, budget=settings.p99), _calmest)
+    open_, rate = _open(spec, many, throughput(closed), settings.p99, ask)
     memory = closed.memory[-1][1] if closed.memory else None
     return Loads(served.seconds, single, closed, open_, rate, memory)
 
@@ -169,6 +166,26 @@ def _until(ask: Callable[[], Told], well: Callable[[Told], bool], best: Callable
     return found
 
 
+def _open(spec: Spec, many: Spec, capacity: float, budget: float | None, ask: Ask) -> tuple[Told, float]:
+    """The open load at half of what the service can do, and its rate.
+
+    A full queue at half of that says that it cannot do as much any more, as where a machine has become busy:
+    what it can do is measured anew before it is tried again.
+    """
+    least = 1.0 / spec.seconds
+    tried: list[tuple[Told, float]] = []
+    rate = max(least, capacity / 2)
+    while len(tried) < TRIES:
+        found = ask(replace(spec, rate=rate))
+        tried.append((found, rate))
+        if _in_time(found, budget) or broken(found) or full(found):
+            break
+        if found.faults:
+            now = throughput(ask(replace(many, seconds=many.seconds / 4)))
+            rate = max(least, min(rate, now / 2))
+    return min(tried, key=lambda one: (len(one[0].faults), percentile(one[0].latencies, 0.99)))
+
+
 def broken(load: Told) -> bool:
     """Whether it failed otherwise than by a full queue, which a busy machine brings about too."""
     return any(what != FULL for what, _ in load.faults)
@@ -176,10 +193,6 @@ def broken(load: Told) -> bool:
 
 def _in_time(load: Told, budget: float | None) -> bool:
     return not load.faults and (budget is None or percentile(load.latencies, 0.99) <= budget)
-
-
-def _calmest(one: Told, other: Told) -> Told:
-    return min(one, other, key=lambda load: (len(load.faults), percentile(load.latencies, 0.99)))
 
 
 def full(load: Told) -> bool:
