@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -32,6 +33,10 @@ def _sandbox() -> bool:
     return available()
 
 
+def _envoy() -> bool:
+    return bool(importlib.util.find_spec("envoy"))
+
+
 PARTS: dict[str, tuple[Callable[[], bool], str]] = {
     "docker": (lambda: _runs("docker", "info"), "apt-get install docker.io, and start dockerd"),
     "podman": (lambda: _runs("podman", "info"), "apt-get install podman runc containernetworking-plugins"),
@@ -40,6 +45,7 @@ PARTS: dict[str, tuple[Callable[[], bool], str]] = {
         "apt-get install docker-registry apache2-utils",
     ),
     "chromium": (lambda: bool(shutil.which("chromium")), "apt-get install chromium"),
+    "envoy": (_envoy, "pip install 'serinus[environment]'"),
     "skopeo": (lambda: bool(shutil.which("skopeo")), "apt-get install skopeo"),
     "mmdebstrap": (lambda: bool(shutil.which("mmdebstrap")), "apt-get install mmdebstrap"),
     "sandbox": (_sandbox, "a kernel that lets this user make user namespaces"),

@@ -25,6 +25,8 @@ ORDER = (
     "image",
     "runtimes",
     "checks",
+    "rollout",
+    "environment",
     "pytest_plugin",
     "pytest_fixtures",
     "cli",

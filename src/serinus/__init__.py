@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from serinus.contract import Contract as Contract
     from serinus.contract import Example as Example
     from serinus.contract.compare import compare as compare
+    from serinus.environment.client import Environment as Environment
+    from serinus.environment.client import Rollout as Rollout
     from serinus.image.build import build as build
     from serinus.image.build import layout_of as layout_of
     from serinus.image.promises import contract_of as contract_of
@@ -39,6 +41,7 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "Contract": "serinus.contract",
+    "Environment": "serinus.environment.client",
     "Example": "serinus.contract",
     "Finding": "serinus.checks",
     "Layout": "serinus.registry.layout",
@@ -46,6 +49,7 @@ _PUBLIC = {
     "Project": "serinus.project",
     "Report": "serinus.checks.report",
     "Result": "serinus.checks",
+    "Rollout": "serinus.environment.client",
     "batched": "serinus.serving.batching",
     "build": "serinus.image.build",
     "check": "serinus.checks",

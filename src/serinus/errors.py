@@ -16,7 +16,11 @@
     │   ├── DigestMismatch      what came is not what was asked for
     │   └── Unavailable         the registry could not be reached, or kept failing
     ├── RuntimeUnavailable      a container runtime is missing or refused
-    └── CheckError              a report cannot be read, or does not show what is required
+    ├── CheckError              a report cannot be read, or does not show what is required
+    ├── RolloutError            a rollout cannot be started, or moved as it was asked
+    ├── RouterError             the router refused a routing, or does not answer
+    ├── JournalError            the journal cannot be read or written
+    └── ControlError            the control API cannot be reached, or refused
 
 One class for each thing that a caller would handle differently. The message is written where the error
 is raised, and names the object, what was found and what was expected; ``todo`` says what to do next.
@@ -96,3 +100,19 @@ class RuntimeUnavailable(SerinusError):
 
 class CheckError(SerinusError):
     """A report cannot be read, does not belong to its image, or does not show what is required."""
+
+
+class RolloutError(SerinusError):
+    """A rollout cannot be started, or cannot be moved as it was asked."""
+
+
+class RouterError(SerinusError):
+    """The router refused a routing, or does not answer."""
+
+
+class JournalError(SerinusError):
+    """The journal cannot be read or written, or is of another version of Serinus."""
+
+
+class ControlError(SerinusError):
+    """The control API cannot be reached, or refused what it was asked."""

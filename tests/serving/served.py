@@ -241,7 +241,8 @@ def serving(
     }
     command = [sys.executable, "-m", "serinus.serving", "--settings", str(file)]
     command += ["--host", "127.0.0.1", "--port", str(port)]
-    with log.open("wb") as output:
+    log.unlink(missing_ok=True)
+    with log.open("ab") as output:
         process = subprocess.Popen(
             command, cwd=folder, stderr=output, stdout=output, env=variables | (environ or {})
         )

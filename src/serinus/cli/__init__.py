@@ -39,6 +39,17 @@ _COMMANDS = {
     "publish": "publish",
     "pull": "publish",
     "contract": "contract",
+    "up": "environment",
+    "deploy": "environment",
+    "status": "environment",
+    "promote": "environment",
+    "abort": "environment",
+    "pause": "environment",
+    "resume": "environment",
+    "undo": "environment",
+    "history": "environment",
+    "logs": "environment",
+    "token": "environment",
 }
 """Command -> the module that defines a click command of that name, in the order in which help lists them."""
 

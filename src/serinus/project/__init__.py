@@ -252,8 +252,84 @@ class Deploy:
     """What an image must have shown before it goes anywhere."""
 
     require: tuple[str, ...] = _key(())
-    """Checks, by id or layer, that the image's report must show as passed; otherwise `serinus publish`
-    refuses it."""
+    """Checks, by id or layer, that the image's report must show as passed; otherwise `serinus publish` and
+    `serinus deploy` refuse it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shadow:
+    """What a shadow must show: the candidate's answers beside those that stable gave to the same requests."""
+
+    mirror: float = _key(100.0, gt=0, le=100)
+    """Share of the requests that are mirrored, in per cent."""
+    answers: int = _key(300, ge=1)
+    """Answers that are compared before it goes on."""
+    agreement: float = _key(0.99, gt=0, le=1)
+    """Least share of the compared answers that are equal, within `checks.behaviour.tolerance`."""
+    then: str = _key("wait", pattern=r"^(?:wait|canary)$")
+    """What follows: `wait` for a person, whose `serinus promote` goes on as a canary, or `canary` at once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rollout:
+    """How a new version gets the traffic."""
+
+    strategy: str = _key("canary", pattern=r"^(?:canary|blue-green|shadow)$")
+    """`canary`: growing shares of the traffic. `blue-green`: all at once, after the examples were answered
+    through the router. `shadow`: copies of requests, whose answers nobody gets."""
+    steps: tuple[float, ...] = _key((1.0, 5.0, 25.0, 50.0, 100.0), min_length=1)
+    """Shares of the traffic of a canary in per cent, growing, the last one 100."""
+    gates: tuple[float, ...] = _key(())
+    """Steps before which a person must say `serinus promote`."""
+    minimum: float = _key(30.0, unit="seconds", ge=0)
+    """Shortest time at each step, in seconds or like `"1m"`."""
+    bake: float = _key(600.0, unit="seconds", ge=0)
+    """Time after 100 % in which the version is judged on and the one before stays warm."""
+    margin: float = _key(0.01, gt=0, lt=1)
+    """How much worse than stable's the candidate's share of failed answers may be for a step to be left."""
+    alpha: float = _key(0.01, gt=0, lt=0.5)
+    """Chance that a candidate no worse than stable is sent back, over the whole rollout and all metrics; and
+    the chance of each step's promise being wrong."""
+    errors: float | None = _key(None, ge=0, lt=1)
+    """Share of the candidate's answers that may be errors, whatever stable does."""
+    violations: float | None = _key(None, ge=0, lt=1)
+    """Share of the candidate's answers that may break the contract, whatever stable does."""
+    drift: str = _key("hold", pattern=r"^(?:hold|abort|ignore)$")
+    """What a difference between the predictions of candidate and stable does."""
+    timeout: float | None = _key(None, unit="seconds", gt=0)
+    """Longest time for the candidate's answer before stable is asked; default ten times stable's 95th
+    percentile, at least one second, at most `service.deadline`."""
+    idempotent: bool = _key(True)
+    """Whether a request may be asked a second time, of stable, when the candidate had it and failed.
+    Otherwise only requests that never reached the candidate are rescued."""
+    sticky: str | None = _key(None, pattern=r"^(?:header|cookie):[A-Za-z0-9_-]+$")
+    """`header:NAME` or `cookie:NAME`: callers with the same value get the same version."""
+    webhooks: tuple[str, ...] = _key((), each=r"^(?:slack:)?(?:https?://|env:[A-Za-z_]\w*$)\S*$")
+    """URLs that are told each event as JSON; `slack:URL` in the form that Slack reads, `env:NAME` takes the
+    URL from that variable."""
+    shadow: Shadow = Shadow()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Environment:
+    """Where versions run: what `serinus up` starts."""
+
+    name: str | None = _key(None, pattern=r"^[a-z0-9]+(?:[._-][a-z0-9]+)*$")
+    """Name of the environment; default that of the service."""
+    host: str = _key("127.0.0.1", min_length=1)
+    """Address at which callers are served; `"0.0.0.0"` is every one."""
+    port: int | None = _key(None, ge=1, le=65535)
+    """Port at which callers are served; default `service.port`."""
+    control: int = _key(9670, ge=1, le=65535)
+    """Port of the control API, on loopback."""
+    runtime: str = _key("sandbox", pattern=r"^(?:sandbox|docker|podman)$")
+    """What runs the replicas."""
+    replicas: int = _key(1, ge=1, le=64)
+    """Replicas of each version."""
+    memory: int | None = _key(None, unit="bytes", gt=0)
+    """Most memory of a replica, in bytes or like `"2GiB"`."""
+    cpus: float | None = _key(None, gt=0)
+    """Most processors of a replica; docker and podman have it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -270,6 +346,8 @@ class Project:
     image: Image = Image()
     checks: Checks = Checks()
     deploy: Deploy = Deploy()
+    rollout: Rollout = Rollout()
+    environment: Environment = Environment()
 
     @classmethod
     def load(cls, path: str | Path = ".") -> Project:
@@ -293,6 +371,8 @@ TABLES: dict[str, type] = {
     "image": Image,
     "checks": Checks,
     "deploy": Deploy,
+    "rollout": Rollout,
+    "environment": Environment,
 }
 """The tables of the project file, by name. A key whose value is such a class too is a table below its own."""
 

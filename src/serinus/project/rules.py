@@ -7,6 +7,7 @@ import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, fields
 from difflib import get_close_matches
+from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, get_type_hints
 
@@ -14,7 +15,7 @@ import pydantic
 from pydantic import AfterValidator, BeforeValidator, ConfigDict
 
 from serinus.errors import ProjectError
-from serinus.project import RESERVED, TABLES, inner
+from serinus.project import RESERVED, TABLES, Rollout, inner
 
 _UNITS: dict[str, Mapping[str, float]] = {
     "seconds": {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0},
@@ -84,6 +85,8 @@ def _rule(kind: type, key: Field[Any]) -> Any:
     if annotation == tuple[str, ...]:
         each = rule.pop("each", None)
         annotation = list[Annotated[str, pydantic.Field(pattern=each)]]
+    elif annotation == tuple[float, ...]:
+        annotation = list[float]
     annotated: Any = Annotated[(annotation, pydantic.Field(**rule), *validators)]
     return annotated, ... if _required(key) else key.default
 
@@ -122,7 +125,7 @@ def _unreserved(route: str) -> str:
 def _together(tables: Mapping[str, Any]) -> list[str]:
     """What no key breaks alone."""
     service, model, contract = (tables.get(name, {}) for name in ("service", "model", "contract"))
-    faults = []
+    faults = list(_steps(tables.get("rollout", {})))
     if not service.get("entrypoint") and not (model.get("path") or model.get("source")):
         faults.append("nothing to serve: expected service.entrypoint, or an ONNX file at model.path")
     if bool(contract.get("request")) != bool(contract.get("response")):
@@ -130,6 +133,15 @@ def _together(tables: Mapping[str, Any]) -> list[str]:
     if contract.get("openapi") and contract.get("request"):
         faults.append("the contract is given twice: by contract.openapi and by contract.request; keep one")
     return faults
+
+
+def _steps(rollout: Mapping[str, Any]) -> Iterator[str]:
+    steps = rollout.get("steps", list(Rollout().steps))
+    if any(low >= high for low, high in pairwise([0, *steps])) or steps[-1] != 100:
+        yield f"rollout.steps = {steps}; expected shares that grow from above 0 to 100, the last one 100"
+    for gate in rollout.get("gates", ()):
+        if gate not in steps:
+            yield f"rollout.gates has {gate:g}, which is none of the steps {steps}"
 
 
 def _expected(fault: Any) -> str:

@@ -5,6 +5,10 @@ the sandbox does: root file system read-only, its own ``/tmp``, no capability, n
 named after its replica and its port, labelled with the process that started it, and removed with its
 volumes when the replica has ended, or at the latest when that process ends. What a killed process left is
 removed when the same replica starts again.
+
+The container of a lasting replica has the replica's name, and labels by which it is found again. Whatever
+bears that name makes way when the replica starts, so there are never two of them: not even if a process is
+killed while the engine, which goes on by itself, is making the first.
 """
 
 from __future__ import annotations
@@ -13,34 +17,29 @@ import json
 import os
 import re
 import subprocess
-import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from serinus.errors import RuntimeUnavailable
-from serinus.runtimes import Replica
+from serinus.runtimes import Bind, Replica, Running, Survivor
 from serinus.runtimes import launch as launching
-from serinus.runtimes.launch import Image
+from serinus.runtimes.containers import COMMAND_TIMEOUT, Container, LastingContainer, Ran, words
+from serinus.runtimes.following import Follow, follow
+from serinus.runtimes.launch import Image, plain
 
 LABEL = "dev.serinus.replica"
 """Label of every container that Serinus starts; its value is the replica's name."""
 OWNER = "dev.serinus.owner"
 """Label: the process that started it, see :func:`owner`."""
-_KILLED = 137
+ENVIRONMENT, VERSION, NUMBER, PORT = (
+    f"dev.serinus.{word}" for word in ("environment", "version", "number", "port")
+)
+"""Labels of lasting ones: what :class:`~serinus.runtimes.Survivor` says."""
+_OTHER = "dev.serinus.label."
+"""How the names of the labels begin that the starter of a replica wants to find again."""
 _TMP = "/tmp"  # noqa: S108 (the container's own)
-_COMMAND_TIMEOUT = 600.0
-"""Seconds that an engine may take for one command: starting a first container can take long, for ever not."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ran:
-    """A command that ended."""
-
-    code: int
-    out: str
-    err: str
 
 
 class Runner(Protocol):
@@ -93,8 +92,10 @@ class Engine:
     """What to install or start when it is not there."""
     load: Load
     runner: Runner = run
+    follow: Follow = follow
+    """Runs what is to be read while it runs."""
 
-    def call(self, *arguments: str, timeout: float | None = _COMMAND_TIMEOUT) -> Ran:
+    def call(self, *arguments: str, timeout: float | None = COMMAND_TIMEOUT) -> Ran:
         """One command of the engine.
 
         Raises:
@@ -105,13 +106,14 @@ class Engine:
         except (FileNotFoundError, PermissionError) as error:
             raise RuntimeUnavailable(f"{self.command[0]} cannot be run: {error}", self.remedy) from None
 
-    def start(self, replica: Replica) -> Container:
+    def start(self, replica: Replica) -> Running:
         """Start a replica in a container of its own; its image is loaded first if the engine lacks it.
 
         Raises:
             RuntimeUnavailable: the engine is not there, does not answer, or refused; its own words are given.
             NotFound: the image is not for this machine.
         """
+        self.check_limits(replica.memory, replica.cpus)
         image = launching.read(replica.layout, replica.image)
         found = self._find(image)
         if not found:
@@ -130,9 +132,51 @@ class Engine:
         if done.code != 0:
             self.call("rm", "--force", "--volumes", name)
             raise RuntimeUnavailable(
-                f"{self.name} did not start replica {replica.name!r}: {_words(done)}", _advice(done, self)
+                f"{self.name} did not start replica {replica.name!r}: {words(done)}", _advice(done, self)
             )
-        return Container(self, done.out.split()[-1])
+        identity = done.out.split()[-1]
+        return LastingContainer(self, identity) if replica.lasting else Container(self, identity)
+
+    def list(self, environment: str) -> tuple[Survivor, ...]:
+        """The lasting replicas of an environment, by their containers' labels."""
+        done = self.call(
+            "ps", "--all", "--no-trunc", "--quiet", "--filter", f"label={ENVIRONMENT}={environment}"
+        )
+        if done.code != 0:
+            raise RuntimeUnavailable(f"{self.name} does not answer: {words(done)}", self.remedy)
+        if not done.out.split():
+            return ()
+        told = self.call("container", "inspect", *done.out.split())  # leaves out what has gone meanwhile
+        return tuple(self._survivor(container) for container in json.loads(told.out or "[]"))
+
+    def _survivor(self, container: Mapping[str, Any]) -> Survivor:
+        labels = container["Config"]["Labels"]
+        alive = bool(container["State"]["Running"])
+        others = {k.removeprefix(_OTHER): v for k, v in labels.items() if k.startswith(_OTHER)}
+        running = LastingContainer(self, container["Id"], ended=not alive)
+        number, port = int(labels[NUMBER]), int(labels[PORT])
+        return Survivor(labels[LABEL], labels[VERSION], number, port, others, alive, running)
+
+    def check_limits(self, memory: int | None, cpus: float | None) -> None:
+        """Make sure that the engine and its kernel hold these limits: they are known to drop them in silence.
+
+        Raises:
+            RuntimeUnavailable: they do not.
+        """
+        if memory is None and cpus is None:
+            return
+        info = self._check_alive()
+        controllers = info.get("host", {}).get("cgroupControllers")
+        if controllers is None:
+            held = {"memory": info.get("MemoryLimit", True), "cpu": info.get("CpuCfsQuota", True)}
+        else:
+            held = {name: name in controllers for name in ("memory", "cpu")}
+        for name, given in (("memory", memory), ("cpu", cpus)):
+            if given is not None and not held[name]:
+                raise RuntimeUnavailable(
+                    f"{self.name} cannot limit the {name} of a replica: the kernel gives it no control group",
+                    "Leave the limit out, or enable the group (cgroup_enable=memory, systemd's Delegate=).",
+                )
 
     def _find(self, image: Image) -> str:
         """The name under which the engine has the image; empty if it has not."""
@@ -146,81 +190,30 @@ class Engine:
         done = self.call("container", "inspect", "--format", "{{json .Config.Labels}}", name)
         if done.code != 0:
             return
-        if lives((json.loads(done.out) or {}).get(OWNER, "")):
+        if not replica.lasting and lives((json.loads(done.out) or {}).get(OWNER, "")):
             raise RuntimeUnavailable(
                 f"replica {replica.name!r} runs already on port {replica.port} in {self.name}, as {name}",
                 "Stop it, or give this one another name or port.",
             )
         self.call("rm", "--force", "--volumes", name)
 
-    def _check_alive(self) -> None:
+    def _check_alive(self) -> dict[str, Any]:
         done = self.call("info", "--format", "{{json .}}")
         if done.code != 0:
-            raise RuntimeUnavailable(f"{self.name} does not answer: {_words(done)}", self.remedy)
-
-
-class Container:
-    """A replica in a container. Once it has ended its container is gone, and its log kept here."""
-
-    def __init__(self, engine: Engine, identity: str) -> None:
-        self._engine = engine
-        self._id = identity
-        self._code: int | None = None
-        self._log = b""
-        self._removal = weakref.finalize(self, engine.call, "rm", "--force", "--volumes", identity)
-
-    def wait(self, timeout: float | None = None) -> int | None:
-        """The exit code, or None when it still runs after ``timeout`` seconds."""
-        if self._code is not None:
-            return self._code
-        running, code = self._state()
-        if running and timeout != 0:
-            try:
-                self._engine.call("wait", self._id, timeout=timeout)
-            except subprocess.TimeoutExpired:
-                return None
-            running, code = self._state()
-        return None if running else self._end(code)
-
-    def stop(self, grace: float = 30.0) -> int:
-        """Its stop signal, and SIGKILL after ``grace`` seconds; the exit code."""
-        if self._code is not None:
-            return self._code
-        self._engine.call(
-            "stop", "--time", str(max(0, round(grace))), self._id, timeout=grace + _COMMAND_TIMEOUT
-        )
-        return self._end(self._state()[1])
-
-    def logs(self, since: int = 0) -> bytes:
-        """What it has written so far from that byte on, standard output before standard error."""
-        if self._code is None:
-            done = self._engine.call("logs", self._id)
-            return (done.out + done.err).encode()[since:]
-        return self._log[since:]
-
-    def _state(self) -> tuple[bool, int]:
-        done = self._engine.call("inspect", "--format", "{{json .State}}", self._id)
-        if done.code != 0:
-            return False, _KILLED  # somebody else removed it
-        state = json.loads(done.out)
-        return bool(state["Running"]), int(state["ExitCode"])
-
-    def _end(self, code: int) -> int:
-        self._log = self.logs()
-        self._code = code
-        self._removal()
-        return code
+            raise RuntimeUnavailable(f"{self.name} does not answer: {words(done)}", self.remedy)
+        return dict(json.loads(done.out))
 
 
 def container_name(replica: Replica) -> str:
-    """The name of a replica's container: one per name and port.
+    """The name of a replica's container: one per name and port, of a lasting one per name.
 
     >>> from serinus.registry.layout import Layout
     >>> from serinus.registry import Descriptor
     >>> container_name(Replica("my app", Layout("x"), Descriptor("", "", 0), 5000))
     'serinus-my-app-5000'
     """
-    return f"serinus-{re.sub(r'[^A-Za-z0-9_.-]+', '-', replica.name)}-{replica.port}"
+    name = f"serinus-{plain(replica.name)}"
+    return name if replica.lasting else f"{name}-{replica.port}"
 
 
 def owner(pid: int | None = None) -> str:
@@ -254,17 +247,36 @@ def arguments(replica: Replica, image: Image, name: str) -> list[str]:
         )
     return [
         *("run", "--detach", "--pull", "never", "--name", name),
-        *("--label", f"{LABEL}={replica.name}", "--label", f"{OWNER}={owner()}"),
+        *_flags("--label", _labels(replica)),
         *("--read-only", "--tmpfs", _TMP, "--cap-drop", "ALL", "--security-opt", "no-new-privileges"),
         *("--publish", f"{replica.address}:{replica.port}:{image.launch.ports[0]}"),
-        *("--env", f"SERINUS_VERSION={replica.image.digest}"),
-        *(part for name, value in replica.env.items() for part in ("--env", f"{name}={value}")),
+        *_flags("--env", {"SERINUS_VERSION": replica.image.digest, **replica.env}),
+        *(() if replica.memory is None else ("--memory", f"{replica.memory}b")),
+        *(() if replica.cpus is None else ("--cpus", f"{replica.cpus:g}")),
+        *(part for bind in replica.binds for part in ("--volume", _volume(bind))),
     ]
 
 
-def _words(done: Ran) -> str:
-    lines = [line.strip() for line in (done.err or done.out).splitlines() if line.strip()]
-    return " ".join(lines[-3:]) or f"exit code {done.code}"
+def _labels(replica: Replica) -> dict[str, str]:
+    if not replica.lasting:
+        return {LABEL: replica.name, OWNER: owner()}
+    return {
+        LABEL: replica.name,
+        ENVIRONMENT: replica.environment,
+        VERSION: replica.image.digest,
+        NUMBER: str(replica.number),
+        PORT: str(replica.port),
+        **{_OTHER + name: value for name, value in replica.labels.items()},
+    }
+
+
+def _flags(flag: str, pairs: Mapping[str, str]) -> Iterator[str]:
+    for name, value in pairs.items():
+        yield from (flag, f"{name}={value}")
+
+
+def _volume(bind: Bind) -> str:
+    return f"{bind.source.resolve()}:{bind.target}{'' if bind.writable else ':ro'}"
 
 
 def _advice(done: Ran, engine: Engine) -> str:

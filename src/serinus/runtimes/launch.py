@@ -7,6 +7,7 @@ filled in as Docker does, so that an image finds the same in every runtime.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,8 @@ from serinus.runtimes.unpack import inside
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """Where programs are looked for when the image does not say."""
+_SERVING = ("-m", "serinus.serving")
+"""The end of the entry point of every image that ``serinus build`` makes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,11 @@ class Launch:
     volumes: tuple[str, ...] = ()
     """Folders that are to be writable."""
     stop_signal: str = "SIGTERM"
+
+    @property
+    def is_serinus(self) -> bool:
+        """Whether it is Serinus' own server: it knows ``/readyz``, ``--host`` and ``--port``."""
+        return self.argv[-2:] == _SERVING
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +65,15 @@ class User:
     uid: int
     gid: int
     home: str
+
+
+def plain(name: str) -> str:
+    """A name as it may stand in file names and container names.
+
+    >>> plain("my app")
+    'my-app'
+    """
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", name)
 
 
 def launch(config: Mapping[str, Any]) -> Launch:

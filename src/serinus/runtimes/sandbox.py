@@ -9,7 +9,12 @@ is told to listen on the loopback port of the replica, Serinus' own by ``--host`
 their owner alone are readable inside.
 
 SIGTERM goes to the service itself; bubblewrap is the process 1 around it, reaps what it leaves, and passes
-its exit code on (128 + the signal that ended it). The sandbox dies with the thread that started it.
+its exit code on (128 + the signal that ended it). The sandbox dies with the thread that started it, unless
+its replica is to last: see :mod:`serinus.runtimes.lasting`.
+
+A limit of the memory is held by the kernel as ``RLIMIT_DATA`` (``setrlimit(2)``): it counts, for each process
+of the service by itself, what that has allocated, whether it was touched or not. An allocation beyond it
+fails, in Python as ``MemoryError``. A share of the processor cannot be limited here.
 """
 
 from __future__ import annotations
@@ -21,21 +26,21 @@ import subprocess
 import tempfile
 import weakref
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from serinus.errors import RuntimeUnavailable
-from serinus.runtimes import Replica, Running, rootfs
+from serinus.files import cache_folder
+from serinus.runtimes import Bind as Bind  # noqa: PLC0414 (it is named from here, too)
+from serinus.runtimes import Replica, Running, Survivor, lasting, rootfs
 from serinus.runtimes import launch as launching
+from serinus.runtimes.lasting import children, kill
 from serinus.runtimes.launch import Launch, User
 
 _ISOLATED = (
     *("--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts"),
     *("--disable-userns", "--cap-drop", "ALL"),
 )
-_SERVING = ("-m", "serinus.serving")
-"""The end of the entry point of every image that ``serinus build`` makes."""
 _TMP = "/tmp"  # noqa: S108 (the sandbox's own)
 _SYSTEM = ("/sys/devices/system/cpu", "/sys/fs/cgroup")
 _RESOLVER = ("/etc/resolv.conf", "/etc/hosts")
@@ -43,16 +48,6 @@ _REFUSED = (
     "Let this user make user namespaces (sysctl kernel.unprivileged_userns_clone=1, and on Ubuntu "
     "kernel.apparmor_restrict_unprivileged_userns=0), or use another runtime: --runtime docker or podman."
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Bind:
-    """A folder or file of the host that is to be seen inside, read-only unless ``writable``."""
-
-    source: Path
-    target: str
-    """Absolute path inside."""
-    writable: bool = False
 
 
 def bwrap() -> str:
@@ -201,6 +196,8 @@ class Sandbox:
         env: variables for every replica, beside those of the image.
         die_with_parent: end the replica when the *thread* that started it ends (``prctl(2)``,
             ``PR_SET_PDEATHSIG``); switch it off to start from a thread that does not stay.
+        state: where lasting replicas and their logs are noted; default ``replicas`` in the user's cache
+            folder.
     """
 
     name = "sandbox"
@@ -213,12 +210,14 @@ class Sandbox:
         binds: Sequence[Bind] = (),
         env: Mapping[str, str] | None = None,
         die_with_parent: bool = True,
+        state: Path | None = None,
     ) -> None:
         self._cache = cache
         self._given = program
         self._binds = tuple(binds)
         self._env = dict(env or {})
         self._die = ["--die-with-parent"] if die_with_parent else []
+        self._state = cache_folder() / "replicas" if state is None else state
 
     def start(self, replica: Replica) -> Running:
         """Start a replica; its root file system is unpacked first if it is not there.
@@ -228,19 +227,53 @@ class Sandbox:
             RegistryError: the image is not whole, or not fit to be unpacked.
         """
         program = _program(self._given)
+        self.check_limits(replica.memory, replica.cpus)
         image = launching.read(replica.layout, replica.image)
         tree = rootfs.root(replica.layout, image.layers, cache=self._cache)
+        argv = [*image.launch.argv, *_listening(image.launch, replica)]
         line = arguments(
             tree,
             launching.user(tree, image.launch.user),
-            argv=[*image.launch.argv, *_listening(image.launch, replica)],
+            argv=argv,
             env=_environment(image.launch, replica) | self._env,
             workdir=image.launch.workdir,
-            binds=self._binds,
+            binds=(*self._binds, *replica.binds),
             volumes=image.launch.volumes,
             hostname=_hostname(replica.name),
         )
-        return _start([program, *self._die], line, tree, image.launch.stop_signal)
+        command = [*_limited(replica.memory), program]
+        if not replica.lasting:
+            return _start([*command, *self._die], line, tree, image.launch.stop_signal)
+        folder = lasting.prepare(self._state, replica, image.launch.stop_signal)
+        told = lasting.Line(command, line[: -len(argv) - 1], argv)
+        try:
+            with rootfs.used(tree) as held:
+                return lasting.start(folder, told, image.launch.stop_signal, held)
+        except RuntimeUnavailable as error:
+            raise RuntimeUnavailable(error.message, _REFUSED) from None
+
+    def list(self, environment: str) -> tuple[Survivor, ...]:
+        """The lasting replicas of an environment whose state is kept where this one's is."""
+        return lasting.survivors(self._state, environment)
+
+    def check_limits(self, memory: int | None, cpus: float | None) -> None:
+        """Make sure that these limits of a replica would be held.
+
+        Raises:
+            RuntimeUnavailable: a share of the processor is to be limited.
+        """
+        if cpus is not None:
+            raise RuntimeUnavailable(
+                f"the sandbox cannot limit a replica to {cpus:g} cores",
+                "Leave the limit out, or use another runtime: --runtime docker or podman.",
+            )
+
+
+def _limited(memory: int | None) -> list[str]:
+    """What runs bubblewrap under a limit; a shell, for it can set one for itself alone."""
+    if memory is None:
+        return []
+    return ["/bin/sh", "-c", 'ulimit -d "$1" && shift && exec "$@"', "sh", str(max(1, memory >> 10))]
 
 
 def _program(given: str | None) -> str:
@@ -260,7 +293,7 @@ def _environment(launch: Launch, replica: Replica) -> dict[str, str]:
 
 
 def _listening(launch: Launch, replica: Replica) -> list[str]:
-    if launch.argv[-2:] != _SERVING:
+    if not launch.is_serinus:
         return []
     return ["--host", replica.address, "--port", str(replica.port)]
 
@@ -320,12 +353,12 @@ class _Sandboxed:
         return code if code >= 0 else 128 - code
 
     def stop(self, grace: float = 30.0) -> int:
-        for pid in _children(self.init):
-            _kill(pid, self._signal)
+        for pid in children(self.init):
+            kill(pid, self._signal)
         code = self.wait(grace)
         if code is not None:
             return code
-        _kill(self.init, signal.SIGKILL)  # process 1: the kernel ends all others of its namespace
+        kill(self.init, signal.SIGKILL)  # process 1: the kernel ends all others of its namespace
         self._process.kill()
         self._process.wait()
         return 128 + signal.SIGKILL
@@ -333,25 +366,3 @@ class _Sandboxed:
     def logs(self, since: int = 0) -> bytes:
         size = os.fstat(self._log).st_size
         return os.pread(self._log, max(0, size - since), since)
-
-
-def _kill(pid: int, number: int) -> None:
-    try:
-        os.kill(pid, number)
-    except ProcessLookupError:
-        return
-
-
-def _children(parent: int) -> list[int]:
-    """The processes whose parent this is, by ``proc(5)``; the file ``children`` is not in every kernel."""
-    found = []
-    for entry in os.listdir("/proc"):  # noqa: PTH208 (names are all we need)
-        if not entry.isdecimal():
-            continue
-        try:
-            text = Path("/proc", entry, "stat").read_text("utf-8", "replace")
-        except (FileNotFoundError, ProcessLookupError, PermissionError):
-            continue
-        if int(text.rpartition(")")[2].split()[1]) == parent:
-            found.append(int(entry))
-    return found

@@ -78,12 +78,12 @@ def ready(
         if code is not None:
             told = f"the service ended with exit code {code} before it was ready"
             raise ServiceError(
-                f"{told}\n{_tail(running.logs())}".rstrip(),
+                f"{told}\n{tail(running.logs())}".rstrip(),
                 "Mend what its log names, and start it again.",
             )
         if clock() - begin >= timeout:
             raise ServiceError(
-                f"the service was not ready after {timeout:g} s: {said}\n{_tail(running.logs())}".rstrip(),
+                f"the service was not ready after {timeout:g} s: {said}\n{tail(running.logs())}".rstrip(),
                 "Mend what it names, or give it more time.",
             )
         sleep(pause)
@@ -132,6 +132,15 @@ def ask(url: str, fetch: Fetch = fetch) -> tuple[int, str]:
     return status, f"{url} answers {status}{_reason(body)}"
 
 
+def ask_stranger(url: str, fetch: Fetch = fetch) -> tuple[int, str]:
+    """As :func:`ask`, of an image that Serinus did not build: it may not know the path, so any answer will do.
+
+    Any but 503, that is: an app which does know the path says by that to wait.
+    """
+    status, said = ask(url, fetch)
+    return (status if status in (0, 503) else 200), said
+
+
 def _is_unfit(body: bytes) -> bool:
     try:
         document = json.loads(body)
@@ -150,5 +159,6 @@ def _reason(body: bytes) -> str:
     return f": {text}" if text else ""
 
 
-def _tail(log: bytes) -> str:
+def tail(log: bytes) -> str:
+    """The last lines of a log, as an error shows them."""
     return "\n".join(log.decode("utf-8", "replace").splitlines()[-_TAIL:])

@@ -19,6 +19,7 @@ from serinus.contract.violations import BrokenContract, Check
 from serinus.serving import rsgi
 from serinus.serving.admission import RETRY_AFTER, Deadlines, Gate
 from serinus.serving.answers import Answer, Problem
+from serinus.serving.kept import Kept
 from serinus.serving.leaks import fault_id, sealed
 from serinus.serving.logs import REQUEST_ID, Access, log
 from serinus.serving.metrics import CONTENT_TYPE, Metrics
@@ -70,6 +71,7 @@ class Router:
         version: value of ``serinus-version``.
         metrics: where everything is counted.
         access: notes each request; None does not.
+        answers: whether it is to note the answers, too.
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class Router:
         metrics: Metrics,
         *,
         access: Access | None = None,
+        answers: bool = False,
     ) -> None:
         self.route = route
         self.in_flight = 0
@@ -93,6 +96,7 @@ class Router:
         self._version = ("serinus-version", version)
         self._metrics = metrics
         self._access = access
+        self._answers = answers and access is not None
         self._draining = False
         self._fit = True
         self._mounts: tuple[tuple[str, Mounted], ...] = ()
@@ -137,6 +141,9 @@ class Router:
         extra = [self._version, ("x-request-id", identity)]
         if self._draining:
             extra.append(rsgi.CLOSE)
+        kept = None
+        if self._answers and scope.path != OPENAPI:
+            exchange = kept = Kept(exchange)
         label, status = OTHER, 500
         self.in_flight += 1
         try:
@@ -159,7 +166,11 @@ class Router:
             seconds = perf_counter() - begin
             self._metrics.request(label, status, seconds)
             if self._access is not None and (label not in _QUIET or status >= 400):
-                self._access(identity, scope.method, label if label != OTHER else scope.path, status, seconds)
+                route = label if label != OTHER else scope.path
+                if kept is None:
+                    self._access(identity, scope.method, route, status, seconds)
+                else:
+                    self._access(identity, scope.method, route, status, seconds, kept.answer)
 
     def _is_apps(self, scope: Scope) -> bool:
         """Whether a request on the route is none of ours: no prediction, or nothing to hold it to."""

@@ -1,7 +1,8 @@
 """Logs: one JSON object a line, on stderr.
 
 Every line has ``time`` (RFC 3339, UTC), ``level`` and ``message``; lines about a request have ``request_id``,
-``method``, ``route``, ``status`` and ``seconds``; a line about an exception has ``exception``, the traceback.
+``method``, ``route``, ``status`` and ``seconds``, and where answers are noted ``answer``, the JSON itself, or
+``answer_bytes``, its length; a line about an exception has ``exception``, the traceback.
 What the service itself logs through :mod:`logging`, what Granian logs, and Python's warnings come out the
 same way, with the id of the request that they belong to.
 """
@@ -14,7 +15,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 import orjson
 
@@ -114,8 +115,23 @@ def _worth_saying(record: logging.LogRecord) -> bool:
 
 GATHER = 0.05
 """Seconds that a line of the access log may wait for others."""
-Access = Callable[[str, str, str, int, float], None]
-"""Notes one answered request: request id, method, route, status, seconds."""
+
+
+class Access(Protocol):
+    """Notes answered requests."""
+
+    def __call__(  # noqa: PLR0917 (as the line has them)
+        self,
+        request_id: str,
+        method: str,
+        route: str,
+        status: int,
+        seconds: float,
+        answer: bytes | int | None = None,
+        /,
+    ) -> None:
+        """Note one; with its answer as JSON, or the length of that, where answers are noted."""
+        ...
 
 
 class AccessLog:
@@ -141,9 +157,18 @@ class AccessLog:
         self._clock = clock
         self._lines: list[bytes] = []
 
-    def __call__(self, request_id: str, method: str, route: str, status: int, seconds: float) -> None:
+    def __call__(  # noqa: PLR0917 (as the line has them)
+        self,
+        request_id: str,
+        method: str,
+        route: str,
+        status: int,
+        seconds: float,
+        answer: bytes | int | None = None,
+        /,
+    ) -> None:
         """Note one answered request."""
-        line = {
+        line: dict[str, object] = {
             "time": timestamp(self._clock()),
             "level": "info",
             "message": "request",
@@ -153,6 +178,8 @@ class AccessLog:
             "status": status,
             "seconds": round(seconds, 6),
         }
+        if answer is not None:
+            line |= _noted(answer)
         if not self._lines:
             (self._later or asyncio.get_running_loop().call_later)(GATHER, self.flush)
         self._lines.append(orjson.dumps(line))
@@ -162,3 +189,13 @@ class AccessLog:
         if self._lines:
             lines, self._lines = self._lines, []
             self._write(b"\n".join(lines))
+
+
+def _noted(answer: bytes | int) -> dict[str, object]:
+    """The members that tell of an answer; one that is no JSON after all is told by its length."""
+    if isinstance(answer, int):
+        return {"answer_bytes": answer}
+    try:
+        return {"answer": orjson.loads(answer)}
+    except orjson.JSONDecodeError:
+        return {"answer_bytes": len(answer)}

@@ -117,7 +117,8 @@ _JSON_TYPE = re.compile(r"application/(?:[\w!#$&^.-]+\+)?json", re.IGNORECASE)
 
 
 @lru_cache(maxsize=64)
-def _is_json(content_type: str) -> bool:
+def is_json(content_type: str) -> bool:
+    """Whether a content type is ``application/json`` or ``application/*+json``, in UTF-8."""
     kind, *parameters = (part.strip() for part in content_type.split(";"))
     if not _JSON_TYPE.fullmatch(kind):
         return False
@@ -132,7 +133,7 @@ def require_json(headers: ScopeHeaders) -> None:
         Problem: 415.
     """
     content_type = headers.get("content-type")
-    if content_type != "application/json" and not (content_type and _is_json(content_type)):
+    if content_type != "application/json" and not (content_type and is_json(content_type)):
         found = f"{content_type[:100]!r}" if content_type else "no content type"
         raise Problem(
             415,

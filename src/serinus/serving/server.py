@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from serinus.serving.workers import Worker
 
 ACCESS_LOG_VARIABLE = "SERINUS_ACCESS_LOG"
-"""``0`` switches the line for each request off."""
+"""``0`` switches the line for each request off; ``answers`` has it hold the answer, too."""
 EXAMPLES_VARIABLE = "SERINUS_EXAMPLES"
 """``advisory``: answer predictions even if an example is answered wrongly; ``/readyz`` says so still."""
 LEAD = 0.2
@@ -143,9 +143,10 @@ def serve(
     handler = logs.configure()
     version = version_of(settings, environ)
     metrics = Metrics({"name": settings.name, "version": version})
-    access = None if environ.get(ACCESS_LOG_VARIABLE) == "0" else logs.AccessLog(handler.write)
+    wanted = environ.get(ACCESS_LOG_VARIABLE)
+    access = None if wanted == "0" else logs.AccessLog(handler.write)
     limits = Limits(settings.max_body, settings.deadline, settings.queue)
-    router = Router(settings.route, limits, version, metrics, access=access)
+    router = Router(settings.route, limits, version, metrics, access=access, answers=wanted == "answers")
     if worker is not None:
         router.gather = lambda: worker.gather(*router.state())
     try:

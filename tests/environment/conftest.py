@@ -1,0 +1,40 @@
+"""The images are built once; each test has a project and an environment of its own."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import given
+import pytest
+
+
+@pytest.fixture(scope="session")
+def mood_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with an image for each way of being broken."""
+    folder = tmp_path_factory.mktemp("images") / "mood"
+    folder.mkdir()
+    given.images(folder)
+    return folder
+
+
+@pytest.fixture
+def an_environment(mood_images: Path) -> Iterator[Callable[..., given.Running]]:
+    """Makes an environment that is not started yet; at the end of the test it is stopped."""
+    made: list[given.Running] = []
+    # Not below pytest's own folders: paths of sockets are short.
+    base = Path(tempfile.mkdtemp(prefix="serinus-tests-"))
+
+    def environment(**settings: Any) -> given.Running:
+        folder = given.copied(mood_images, base / f"mood{len(made)}")
+        port, _ = given.settle(folder, **settings)
+        made.append(given.Running(folder, port))
+        return made[-1]
+
+    yield environment
+    for one in made:
+        one.down()
+    shutil.rmtree(base, ignore_errors=True)
