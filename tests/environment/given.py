@@ -18,11 +18,15 @@ from typing import Any
 import pytest
 
 import serinus
-from parts import free_port
-from serinus.environment.status import Status
+from serinus.environment import ports
+from serinus.environment.envoy.process import Process
+from serinus.environment.envoy import Settings
+from serinus.environment.status import Event, Status
 from serinus.errors import ControlError
-from serinus.image.build import build
+from serinus.image.build import build, layout_of
 from serinus.project import Project
+from serinus.runtimes import Survivor
+from serinus.runtimes.sandbox import Sandbox
 
 ROOT = Path(__file__).resolve().parents[2]
 APP = '''"""A web app that says whether sentences sound glad, and breaks as it is told."""

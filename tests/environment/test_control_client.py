@@ -276,6 +276,7 @@ def test_an_environment_that_goes_away_ends_the_watching(tmp_path: Path) -> None
     assert "serinus up" in said[0].todo
     assert "under way" in repr(rollout) or "waits for" in repr(rollout)
     assert "no environment answers" in rollout._repr_html_()
+    assert "no environment answers" in client._repr_html_()
 
 
 def test_a_path_is_meant_from_where_it_is_said(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from serinus.serving.rsgi import Exchange, Headers, Scope
 from serinus.serving.service import Service
 
 JSON = [("content-type", "application/json")]
+RECORD = ("serinus-record", "1")
 
 
 async def echo(scope: Scope, body: bytes) -> Answer:
@@ -52,9 +53,9 @@ def heard(
 
 def test_answers_are_heard_where_they_are_asked_for() -> None:
     requests = [
-        posting(b'{"positive":true}'),
-        posting(b"<p>", ("accept", "text/html")),
-        posting(b'"' + b"x" * LIMIT + b'"'),
+        posting(b'{"positive":true}', RECORD),
+        posting(b"<p>", RECORD, ("accept", "text/html")),
+        posting(b'"' + b"x" * LIMIT + b'"', RECORD),
         (FakeScope("GET", "/openapi.json"), FakeExchange()),
         (FakeScope("GET", "/healthz"), FakeExchange()),
     ]
@@ -65,7 +66,7 @@ def test_answers_are_heard_where_they_are_asked_for() -> None:
         ("/openapi.json", 200),
     ]
     assert [exchange.status for _, exchange in requests] == [200] * 5
-    [(_, status, problem)] = heard(posting(b"{}", path="/else"), answers=True)
+    [(_, status, problem)] = heard(posting(b"{}", RECORD, path="/else"), answers=True)
     assert (status, json.loads(problem)["status"]) == (404, 404)
 
 
@@ -78,9 +79,10 @@ def test_nothing_is_kept_while_nobody_asks_for_it() -> None:
         return 200
 
     service = Service(echo, None, stream=stream)
-    scope, exchange = posting(b"{}")
-    assert heard((scope, exchange), answers=False, service=service) == [("/predict", 200)]
-    assert seen == [exchange]
+    for more, answers in (((RECORD,), False), ((), True)):
+        scope, exchange = posting(b"{}", *more)
+        assert heard((scope, exchange), answers=answers, service=service) == [("/predict", 200)]
+        assert seen.pop() is exchange
 
 
 def test_an_answer_in_pieces_is_put_together() -> None:
@@ -92,7 +94,9 @@ def test_an_answer_in_pieces_is_put_together() -> None:
 
     service = Service(echo, None, stream=stream)
     exchange = FakeExchange(b'{"a":', b"1}")
-    assert heard((FakeScope(), exchange), answers=True, service=service) == [("/predict", 200, b'{"a":1}')]
+    assert heard((FakeScope(fields=[RECORD]), exchange), answers=True, service=service) == [
+        ("/predict", 200, b'{"a":1}')
+    ]
     assert (exchange.body, exchange.streamed) == (b'{"a":1}', True)
 
 
@@ -157,7 +161,7 @@ def app(environ, start_response):
 def test_the_real_server_notes_answers(tmp_path: Path, code: str, entrypoint: str, answer: Any) -> None:
     (tmp_path / "service.py").write_text(code)
     with serving(tmp_path, environ={"SERINUS_ACCESS_LOG": "answers"}, entrypoint=entrypoint) as served:
-        answered = served.post(["abc"], x_request_id="the-one")
+        answered = served.post(["abc"], x_request_id="the-one", serinus_record="1")
         assert (answered.status, answered.document) == (200, answer)
         served.get("/openapi.json")
         [line] = [line for line in served.logged("request") if line["route"] == "/predict"]

@@ -40,6 +40,7 @@ _COMMANDS = {
     "pull": "publish",
     "contract": "contract",
     "up": "environment",
+    "down": "environment",
     "deploy": "environment",
     "status": "environment",
     "promote": "environment",

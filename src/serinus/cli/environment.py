@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import sys
 import threading
@@ -39,10 +40,11 @@ def _environment(folder: str, url: str | None) -> Environment:
 
 @click.command()
 @click.argument("image", required=False, metavar="[IMAGE]")
+@click.option("--keep", is_flag=True, help="At the end leave router and replicas serving.")
 @project_option
 @json_option
 @click.pass_obj
-def up(output: Output, image: str | None, folder: str) -> int:
+def up(output: Output, image: str | None, keep: bool, folder: str) -> int:
     """Run an environment: router, replicas, control API.
 
     It goes on where it was left. IMAGE is deployed first where nothing is in charge. Ctrl-C or SIGTERM ends
@@ -52,6 +54,7 @@ def up(output: Output, image: str | None, folder: str) -> int:
 
     from serinus.project import Project
 
+    gc.enable()  # this command lasts
     project = Project.load(folder)
     environments: Any = import_module("serinus.environment.up")
     stop = threading.Event()
@@ -67,8 +70,27 @@ def up(output: Output, image: str | None, folder: str) -> int:
     def ready(started: Any) -> None:
         output.result(asdict(started), [f"serving at {started.url}", f"control API at {started.control}"])
 
-    code: int = environments.run(project, image=image, observer=output.observer, ready=ready, stop=stop)
+    code: int = environments.run(
+        project, image=image, keep=keep, observer=output.observer, ready=ready, stop=stop
+    )
     return code
+
+
+@click.command()
+@project_option
+@json_option
+@click.pass_obj
+def down(output: Output, folder: str) -> int:
+    """Stop router and replicas that an environment has left behind.
+
+    They go on serving when `serinus up` was killed, or ended with --keep.
+    """
+    from serinus.project import Project
+
+    environments: Any = import_module("serinus.environment.up")
+    environments.down(Project.load(folder))
+    output.result({"stopped": True}, ["stopped"])
+    return 0
 
 
 @click.command()

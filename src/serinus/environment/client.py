@@ -78,7 +78,10 @@ class Environment:
     def _repr_html_(self) -> str:
         from serinus.environment.display import html
 
-        return html(self.status())
+        try:
+            return html(self.status())
+        except ControlError as error:
+            return html(None, f"Environment at {self.url}", error.message)
 
     # Ask
 

@@ -97,14 +97,17 @@ def run(
         if first is not None:
             parts.controller.submit(first)
         ended = threading.Event()
+        thread = threading.Thread(target=parts.controller.run, args=(ended,), name="controller", daemon=True)
+        thread.start()
+        stack.callback(thread.join)
         stack.callback(ended.set)
-        threading.Thread(target=parts.controller.run, args=(ended,), name="controller", daemon=True).start()
         parts.server.start()
         place.announce(parts.folder, parts.server.url)
         stack.callback(place.withdraw, parts.folder)
         ready(Started(parts.facts.name, parts.facts.url, parts.server.url, str(parts.folder)))
         stop.wait()
         ended.set()
+        thread.join()
         parts.control.close()
         parts.server.close()
         parts.close(stop=not keep)
@@ -146,6 +149,8 @@ class _Parts:
         """Let go of router and replicas: callers first, then those who answer them."""
         if stop:
             self.router.stop()
+        else:
+            self.router.close()
         self.fleet.close(stop=stop)
         self.hooks.close()
 

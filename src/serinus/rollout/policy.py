@@ -95,8 +95,8 @@ def policy(project: Project, strategy: str | None = None) -> Policy:
     kind, _, name = (table.sticky or "").partition(":")
     made = Policy(
         strategy=_strategy(strategy or table.strategy),
-        steps=tuple(step / 100 for step in table.steps),
-        gates=tuple(gate / 100 for gate in table.gates),
+        steps=tuple(_share(step) for step in table.steps),
+        gates=tuple(_share(gate) for gate in table.gates),
         minimum=table.minimum,
         bake=table.bake,
         margin=table.margin,
@@ -104,7 +104,7 @@ def policy(project: Project, strategy: str | None = None) -> Policy:
         errors=table.errors,
         violations=table.violations,
         drift=table.drift,
-        mirror=table.shadow.mirror / 100,
+        mirror=_share(table.shadow.mirror),
         answers=table.shadow.answers,
         agreement=table.shadow.agreement,
         tolerance=project.checks.behaviour.tolerance,
@@ -118,6 +118,11 @@ def policy(project: Project, strategy: str | None = None) -> Policy:
     if faults := tuple(_misfits(made)):
         raise RolloutError("; ".join(faults), "Correct the table [rollout].")
     return made
+
+
+def _share(per_cent: float) -> float:
+    """A share as the router has it: in ten-thousandths."""
+    return round(per_cent * 100) / 10_000
 
 
 def _strategy(name: str) -> Strategy:

@@ -6,6 +6,7 @@ and acted on like everything else. What cannot be recorded is not done; what can
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -25,6 +26,8 @@ from serinus.rollout.policy import Policy
 from serinus.rollout.seen import Decision, Probed, Seen
 from serinus.rollout.state import State
 from serinus.rollout.traffic import Traffic
+
+log = logging.getLogger("serinus.rollout")
 
 EVERY = 0.1
 """Seconds between two looks."""
@@ -130,7 +133,12 @@ class Controller:
         """Look, decide and act until ``stop`` is set."""
         while not stop.is_set():
             begin = self._monotonic()
-            self.tick()
+            try:
+                self.tick()
+            except Exception as error:  # what serves goes on serving, and the next look may go well
+                log.exception("a look at the environment failed")
+                self._trouble = f"a fault of Serinus: {error!r}"
+                self._view = replace(self._view, trouble=self._trouble)
             stop.wait(max(0.0, every - (self._monotonic() - begin)))
         self._refuse_all()
 

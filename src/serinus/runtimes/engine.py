@@ -130,7 +130,7 @@ class Engine:
         self._make_way(replica, name)
         done = self.call(*arguments(replica, image, name), found)
         if done.code != 0:
-            self.call("rm", "--force", "--volumes", name)
+            self._remove(replica, name)
             raise RuntimeUnavailable(
                 f"{self.name} did not start replica {replica.name!r}: {words(done)}", _advice(done, self)
             )
@@ -195,6 +195,11 @@ class Engine:
                 f"replica {replica.name!r} runs already on port {replica.port} in {self.name}, as {name}",
                 "Stop it, or give this one another name or port.",
             )
+        self._remove(replica, name)
+
+    def _remove(self, replica: Replica, name: str) -> None:
+        if replica.lasting:  # it may run, and Podman would give it ten seconds
+            self.call("kill", name)
         self.call("rm", "--force", "--volumes", name)
 
     def _check_alive(self) -> dict[str, Any]:

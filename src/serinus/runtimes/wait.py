@@ -133,7 +133,7 @@ def ask(url: str, fetch: Fetch = fetch) -> tuple[int, str]:
 
 
 def ask_stranger(url: str, fetch: Fetch = fetch) -> tuple[int, str]:
-    """As :func:`ask`, of an image that Serinus did not build: it may not know the path, so any answer will do.
+    """As :func:`ask`, of an image that Serinus did not build: it need not know the path; any answer will do.
 
     Any but 503, that is: an app which does know the path says by that to wait.
     """

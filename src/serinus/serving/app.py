@@ -30,6 +30,7 @@ from serinus.serving.service import Mounted, Service
 
 HEALTH, READY, METRICS, OPENAPI = "/healthz", "/readyz", "/metrics", "/openapi.json"
 VIOLATION = "serinus-violation"
+RECORD = "serinus-record"
 OTHER = "other"
 """The route under which everything is counted that is none of the server's own routes."""
 _QUIET = frozenset((HEALTH, READY, METRICS))
@@ -71,7 +72,7 @@ class Router:
         version: value of ``serinus-version``.
         metrics: where everything is counted.
         access: notes each request; None does not.
-        answers: whether it is to note the answers, too.
+        answers: whether it is to note the answers to requests that ask for it (``serinus-record``), too.
     """
 
     def __init__(
@@ -142,7 +143,7 @@ class Router:
         if self._draining:
             extra.append(rsgi.CLOSE)
         kept = None
-        if self._answers and scope.path != OPENAPI:
+        if self._answers and scope.headers.get(RECORD) is not None:
             exchange = kept = Kept(exchange)
         label, status = OTHER, 500
         self.in_flight += 1

@@ -32,6 +32,8 @@ _UNPROCESSED = "connect-failure,refused-stream,reset-before-request"
 """The request was certainly not processed."""
 _STABLE = f"{_UNPROCESSED},reset,retriable-status-codes"
 _CANDIDATE = f"{_UNPROCESSED},reset,5xx,retriable-headers"
+RECORD = "serinus-record"
+"""Asks Serinus' server to note its answer in its log."""
 _COOKIE_AGE = 30 * 24 * 3600
 
 
@@ -41,7 +43,9 @@ def routes(routing: Routing, settings: Settings) -> Document:
         "name": ROUTES,
         "domains": ["*"],
         "include_request_attempt_count": True,
-        "request_headers_to_remove": [DRAW],
+        "request_headers_to_remove": [DRAW, RECORD],
+        # Before a mirrored request is copied: both versions are to note what they answer.
+        "request_headers_to_add": [_header(RECORD, "1")] if _mirroring(routing) else [],
         "routes": _all_routes(routing, settings),
     }
     return {
