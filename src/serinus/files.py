@@ -34,12 +34,12 @@ def write_atomically(path: Path, data: bytes, *, durable: bool = False, mode: in
     beside = temporary(path.parent)
     try:
         with beside.open("xb") as file:
+            if mode is not None:
+                os.fchmod(file.fileno(), mode)  # while it is empty: nobody reads what they may not
             file.write(data)
             file.flush()
             if durable:
                 os.fsync(file.fileno())
-            if mode is not None:
-                os.fchmod(file.fileno(), mode)
         beside.replace(path)
     except BaseException:
         beside.unlink(missing_ok=True)

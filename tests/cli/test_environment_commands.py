@@ -6,13 +6,10 @@ import _thread
 import io
 import json
 import stat
-import sys
-import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -240,7 +237,7 @@ def test_status_is_watched_until_ctrl_c(env: FakeEnvironment, capsys: pytest.Cap
         time.sleep(0.5)
         _thread.interrupt_main()
 
-    thread = env.once_watched(go)
+    thread = env.once_watched(go, looks=1)
     code, _, err = said(capsys, "status", "--watch")
     thread.join()
     assert code == DONE
@@ -262,37 +259,13 @@ def test_a_token_is_replaced(env: FakeEnvironment, capsys: pytest.CaptureFixture
     assert asked(capsys, "status")[0] == DONE
 
 
-@dataclass
-class Started:
-    url: str
-    control: str
-
-
-def test_up_hands_over_to_the_environment(
+def test_up_and_down_need_a_project(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import signal
-
-    (tmp_path / "serinus.toml").write_text(PROJECT)
-    handlers = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
-    module = ModuleType("serinus.environment.up")
-
-    def start(project: Any, *, image: Any, observer: Any, ready: Any, stop: threading.Event) -> int:
-        ready(Started(f"http://{project.service.name}", "http://control"))
-        _thread.interrupt_main()
-        assert stop.wait(5)
-        return 0 if image == "mood:b" else 3
-
-    module.run = start  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "serinus.environment.up", module)
-    try:
-        code, document = asked(capsys, "up", "mood:b", "-C", str(tmp_path))
-        assert (code, document) == (DONE, {"url": "http://mood", "control": "http://control"})
-        code, out, _ = said(capsys, "up", "-C", str(tmp_path))
-        assert (code, out.splitlines()) == (3, ["serving at http://mood", "control API at http://control"])
-    finally:
-        for number, handler in zip((signal.SIGTERM, signal.SIGINT), handlers, strict=True):
-            signal.signal(number, handler)
+    monkeypatch.chdir(tmp_path)
+    for arguments in (["up"], ["down"]):
+        code, document = asked(capsys, *arguments)
+        assert (code, document["error"]["kind"]) == (FAILED, "ProjectError")
 
 
 # How it is shown

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -60,31 +59,27 @@ class Stage:
         **more: Any,
     ) -> Routing:
         """Put a routing in force; versions are called as their first replica is."""
-        self.routing = replace(
-            Routing(self.routing.generation + 1, try_timeout=10.0, timeout=20.0, **more),
-            stable=_version(stable),
-            candidate=_version(candidate),
-            weight=weight,
+        self.routing = Routing(
+            self.routing.generation + 1,
+            _version(stable),
+            _version(candidate),
+            weight,
+            **({"try_timeout": 10.0, "timeout": 20.0} | more),
         )
         self.router.apply(self.routing)
         return self.routing
 
     def attempts(self, count: int) -> list[Attempt]:
-        """The next attempts in the record, as many as that."""
+        """The next attempts under the routing in force, as many as that."""
         found: list[Attempt] = []
 
         def came() -> bool:
             more, self.place = self.router.attempts(self.place)
-            found.extend(more)
+            found.extend(a for a in more if a.generation == self.routing.generation)
             return len(found) >= count
 
         until(came, f"{count} attempts in the record")
         return found
-
-    def skip(self) -> None:
-        """Leave out what the record has so far; nothing may be under way."""
-        time.sleep(0.2)
-        self.place = self.router.attempts(self.place)[1]
 
     def close(self) -> None:
         """End everything."""

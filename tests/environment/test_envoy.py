@@ -73,7 +73,6 @@ def test_the_candidate_gets_its_share(
     stage: Stage, stable: Backend, candidate: Backend, weight: float
 ) -> None:
     stage.route([stable], [candidate], weight)
-    stage.skip()
     answers = stage.caller.many([Ask()] * 1000)
     found = stage.attempts(1000)
     assert [a.status for a in answers] == [200] * 1000
@@ -85,7 +84,6 @@ def test_the_candidate_gets_its_share(
 
 def test_callers_may_choose(stage: Stage, stable: Backend, candidate: Backend) -> None:
     stage.route([stable], [candidate], 0.5)
-    stage.skip()
     for version in ("candidate", "stable"):
         answers = stage.caller.many([Ask(headers={"serinus-version": version})] * 20)
         assert {a.version for a in answers} == {version}
@@ -94,7 +92,6 @@ def test_callers_may_choose(stage: Stage, stable: Backend, candidate: Backend) -
 
 def test_without_a_candidate_there_is_nothing_to_choose(stage: Stage, stable: Backend) -> None:
     stage.route([stable])
-    stage.skip()
     assert stage.caller.ask(Ask(headers={"serinus-version": "candidate"})).version == "stable"
     assert [(a.arm, a.forced, a.weight) for a in stage.attempts(1)] == [(Arm.STABLE, False, 0.0)]
 
@@ -122,7 +119,6 @@ def test_users_keep_their_version_as_the_weight_grows(
     before: set[int] = set()
     for weight in (0.05, 0.25, 0.5, 0.99):
         stage.route([stable], [candidate], weight, sticky=Sticky(kind, "who"))
-        stage.skip()
         answers = stage.caller.many([ask(user) for user in range(1000)])
         found = {user for user, a in enumerate(answers) if a.version == "candidate"}
         assert before <= found
@@ -135,7 +131,6 @@ def test_users_keep_their_version_as_the_weight_grows(
 
 def test_users_without_the_value_get_any_version(stage: Stage, stable: Backend, candidate: Backend) -> None:
     stage.route([stable], [candidate], 0.5, sticky=Sticky("header", "who"))
-    stage.skip()
     answers = stage.caller.many([Ask()] * 200)
     assert 50 < sum(a.version == "candidate" for a in answers) < 150
     assert {a.user for a in stage.attempts(200)} == {""}
@@ -143,7 +138,6 @@ def test_users_without_the_value_get_any_version(stage: Stage, stable: Backend, 
 
 def test_a_cookie_is_set_for_those_who_have_none(stage: Stage, stable: Backend, candidate: Backend) -> None:
     stage.route([stable], [candidate], 0.5, sticky=Sticky("cookie", "who"))
-    stage.skip()
     answers = stage.caller.many([Ask(headers={"serinus-user": "forged", "serinus-draw": "forged"})] * 200)
     cookies = [a.headers["set-cookie"].partition(";") for a in answers]
     assert {rest for _, _, rest in cookies} == {" Path=/; Max-Age=2592000; HttpOnly; SameSite=Lax"}
@@ -159,26 +153,23 @@ def test_a_cookie_is_set_for_those_who_have_none(stage: Stage, stable: Backend, 
 def test_a_share_of_the_predictions_is_copied(stage: Stage, stable: Backend, candidate: Backend) -> None:
     candidate.behave = backends.failing
     stage.route([stable], [candidate], mirror=0.5)
-    stage.skip()
     answers = stage.caller.many([Ask(headers={"x-request-id": f"r{n}"}) for n in range(400)])
     assert {(a.status, a.version) for a in answers} == {(200, "stable")}
     until(lambda: len(candidate.seen) > 120, "copies came")
-    stage.skip()
     assert len(candidate.seen) < 280
     assert {r.headers["x-request-id"] for r in candidate.seen} <= {
         r.headers["x-request-id"] for r in stable.seen
     }
     assert {r.body for r in candidate.seen} == {b'["a"]'}
-    copies = len(candidate.seen)
-    stage.caller.many([Ask("/metrics", method="GET")] * 50)
-    stage.skip()
-    assert len(candidate.seen) == copies
+    stage.route([stable], [candidate], mirror=1.0)
+    stage.caller.many([Ask("/metrics", method="GET"), Ask(headers={"x-request-id": "last"})], 1)
+    until(lambda: candidate.seen[-1].headers["x-request-id"] == "last", "the last copy came")
+    assert "/metrics" not in {r.path for r in candidate.seen}
 
 
 def test_copies_are_no_attempts_and_disturb_nobody(stage: Stage, stable: Backend, candidate: Backend) -> None:
     candidate.behave = backends.hanging
     stage.route([stable], [candidate], mirror=1.0)
-    stage.skip()
     assert {a.status for a in stage.caller.many([Ask()] * 100)} == {200}
     until(lambda: len(candidate.seen) == 100, "copies came")
     found = stage.attempts(100)
@@ -191,7 +182,6 @@ def test_copies_are_no_attempts_and_disturb_nobody(stage: Stage, stable: Backend
 
 def test_what_services_are_sent(stage: Stage, stable: Backend) -> None:
     stage.route([stable])
-    stage.skip()
     forged = {
         "x-request-id": "mine",
         "x-envoy-retry-on": "5xx",
@@ -223,7 +213,6 @@ def test_connections_to_replicas_are_kept(stage: Stage, stable: Backend) -> None
 
 def test_the_route_is_that_of_predictions_whatever_the_query(stage: Stage, stable: Backend) -> None:
     stage.route([stable])
-    stage.skip()
     for path in ("/predict", "/predict?x=1", "/predict/more", "/metrics"):
         assert stage.caller.ask(Ask(path)).body == GOOD
     assert [a.predicts for a in stage.attempts(4)] == [True, True, False, False]
@@ -239,8 +228,7 @@ def test_what_is_too_large_is_refused(stage: Stage, stable: Backend) -> None:
 
 def test_time_out_and_unreachable_are_problems_too(stage: Stage, stable: Backend) -> None:
     stable.behave = backends.hanging
-    stage.route([stable])
-    stage.router.apply(Routing(99, stage.routing.stable, timeout=0.2, idempotent=False))
+    stage.route([stable], timeout=0.2, idempotent=False)
     answer = stage.caller.ask()
     assert (answer.status, json.loads(answer.body)["title"]) == (504, "Gateway Timeout")
     stable.behave = backends.resetting
@@ -257,7 +245,6 @@ def test_old_clients_are_served(stage: Stage, stable: Backend) -> None:
 
 def test_odd_bytes_spoil_no_line_of_the_record(stage: Stage, stable: Backend) -> None:
     stage.route([stable])
-    stage.skip()
     before = stage.router.record.malformed
 
     async def ask() -> bytes:
@@ -278,8 +265,9 @@ def test_what_people_read_of_requests(own: Stage) -> None:
     stable, candidate = own.backend("stable"), own.backend("candidate", backends.failing)
     own.route([stable], [candidate], 1.0)
     own.caller.ask(Ask("/predict?secret=1", headers={"x-request-id": "mine"}))
-    own.skip()
-    (line,) = [json.loads(line) for line in (own.folder / "access.jsonl").read_text().splitlines()]
+    log = own.folder / "access.jsonl"
+    until(lambda: log.read_text().endswith("\n"), "the line is written")
+    (line,) = [json.loads(line) for line in log.read_text().splitlines()]
     kept = ("method", "path", "status", "request_id", "version", "attempts")
     assert [line[name] for name in kept] == ["POST", "/predict", 200, "mine", "stable", 2]
 
@@ -304,15 +292,10 @@ def test_a_hundred_changes_under_load_cost_no_answer(
 
 
 def test_each_attempt_knows_its_own_weight(stage: Stage, stable: Backend, candidate: Backend) -> None:
-    stage.route([stable], [candidate], 0.0001)
-    stage.skip()
-    expected = []
     for weight in (0.1, 0.7, 0.3333):
         stage.route([stable], [candidate], weight)
-        stage.caller.many([Ask()] * 10, 1)
-        expected += [(weight, stage.routing.generation)] * 10
-    found = sorted(stage.attempts(30), key=lambda a: a.at)
-    assert [(a.weight, a.generation) for a in found] == expected
+        stage.caller.many([Ask()] * 10)
+        assert {a.weight for a in stage.attempts(10)} == {weight}
 
 
 def test_what_is_not_routed_is_taken_away(own: Stage) -> None:
@@ -418,8 +401,8 @@ def test_the_next_controller_finds_envoy_at_work(tmp_path: Path) -> None:
         own.router.start()
         assert own.router.process.pid() == pid
         assert own.router.generation() == 7
-        assert len(own.attempts(1)) == 1
         own.routing = replace(own.routing, generation=7)
+        assert len(own.attempts(1)) == 1
         own.route([stable])
         assert own.caller.ask().version == "stable"
     finally:

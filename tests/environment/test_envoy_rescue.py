@@ -54,7 +54,6 @@ def test_callers_get_the_answer_of_stable(
 ) -> None:
     candidate.behave, status = BROKEN[kind]
     stage.route([stable], [candidate], weight)
-    stage.skip()
     answers = stage.caller.many([Ask()] * ASKED)
     assert {(a.status, a.body, a.version) for a in answers} == {(200, backends.GOOD, "stable")}
     found = stage.attempts(ASKED)
@@ -73,9 +72,7 @@ def test_a_candidate_has_so_much_time_and_no_more(
     stage: Stage, stable: Backend, candidate: Backend, behave: Behaviour, weight: float
 ) -> None:
     candidate.behave = behave
-    stage.route([stable], [candidate], weight)
-    stage.router.apply(Routing(99, stage.routing.stable, stage.routing.candidate, weight, try_timeout=0.3))
-    stage.skip()
+    stage.route([stable], [candidate], weight, try_timeout=0.3)
     answers = stage.caller.many([Ask()] * ASKED, 32)
     assert {(a.status, a.version) for a in answers} == {(200, "stable")}
     found = stage.attempts(ASKED)
@@ -87,7 +84,6 @@ def test_a_candidate_has_so_much_time_and_no_more(
 def test_where_nobody_listens(stage: Stage, stable: Backend, weight: float) -> None:
     nobody = Backend(stage.loop, "nobody", port=free_port())
     stage.route([stable], [nobody], weight)
-    stage.skip()
     answers = stage.caller.many([Ask()] * ASKED)
     assert {(a.status, a.version) for a in answers} == {(200, "stable")}
     found = stage.attempts(ASKED)
@@ -101,7 +97,6 @@ def test_a_candidate_that_is_killed_at_work(
 ) -> None:
     candidate.behave = backends.slow(0.2)
     stage.route([stable], [candidate], weight)
-    stage.skip()
     with stage.caller.asking(16) as answers:
         until(lambda: len(candidate.seen) > 10, "the candidate is at work")
         candidate.kill()
@@ -206,7 +201,6 @@ def test_what_the_caller_did_wrong_is_not_asked_again(
 ) -> None:
     candidate.behave = backends.refusing
     stage.route([stable], [candidate], 1.0)
-    stage.skip()
     assert stage.caller.ask().status == 422
     assert not stable.seen
     assert [(a.arm, a.status) for a in stage.attempts(1)] == [(Arm.CANDIDATE, 422)]
@@ -229,7 +223,6 @@ def test_a_caller_that_goes_away_is_no_error_of_the_candidate(
 ) -> None:
     candidate.behave = stable.behave = backends.hanging
     stage.route([stable], [candidate], 0.5)
-    stage.skip()
 
     async def leave() -> None:
         _, writer = await backends.asyncio.open_connection(backends.HOST, stage.settings.port)
@@ -245,9 +238,7 @@ def test_a_caller_that_goes_away_is_no_error_of_the_candidate(
 def test_a_slow_sender_takes_none_of_the_time_of_the_candidate(
     stage: Stage, stable: Backend, candidate: Backend
 ) -> None:
-    stage.route([stable], [candidate], 1.0)
-    stage.router.apply(Routing(99, stage.routing.stable, stage.routing.candidate, 1.0, try_timeout=1.0))
-    stage.skip()
+    stage.route([stable], [candidate], 1.0, try_timeout=1.0)
 
     async def send_slowly() -> bytes:
         reader, writer = await backends.asyncio.open_connection(backends.HOST, stage.settings.port)
@@ -294,7 +285,6 @@ def test_more_rescues_than_allowed_go_to_the_caller(tmp_path: Path) -> None:
 def test_the_errors_of_stable_are_its_own(stage: Stage, stable: Backend, candidate: Backend) -> None:
     stable.behave = backends.failing
     stage.route([stable], [candidate], 0.5)
-    stage.skip()
     answers = stage.caller.many([Ask()] * ASKED)
     assert {a.status for a in answers} == {200, 500}
     found = stage.attempts(ASKED)

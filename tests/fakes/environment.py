@@ -54,12 +54,12 @@ class Images:
 
 
 class WatchedControl(Control):
-    """Says when somebody has begun to watch."""
+    """Counts the looks of those who watch."""
 
-    watched = False
+    watched = 0
 
     def events(self, after: int, wait: float) -> Any:
-        self.watched = True
+        self.watched += 1
         return super().events(after, wait)
 
 
@@ -136,11 +136,12 @@ class FakeEnvironment:
             assert time.monotonic() < end, f"it has not come: {self.controller.view}"
             time.sleep(0.005)
 
-    def once_watched(self, then: Callable[[], Any]) -> threading.Thread:
-        """Do something, beside, when somebody has begun to watch."""
+    def once_watched(self, then: Callable[[], Any], looks: int = 2) -> threading.Thread:
+        """Do something, beside, when somebody watches and waits for what comes."""
 
         def work() -> None:
-            self.until(lambda: self.control.watched)
+            self.until(lambda: self.control.watched >= looks)
+            time.sleep(0.3)
             then()
 
         thread = threading.Thread(target=work, daemon=True)

@@ -8,7 +8,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -52,11 +51,11 @@ def up(output: Output, image: str | None, keep: bool, folder: str) -> int:
     """
     from dataclasses import asdict
 
+    from serinus.environment.up import Started, run
     from serinus.project import Project
 
     gc.enable()  # this command lasts
     project = Project.load(folder)
-    environments: Any = import_module("serinus.environment.up")
     stop = threading.Event()
 
     def end(number: int, frame: object) -> None:
@@ -67,13 +66,10 @@ def up(output: Output, image: str | None, keep: bool, folder: str) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
 
-    def ready(started: Any) -> None:
+    def ready(started: Started) -> None:
         output.result(asdict(started), [f"serving at {started.url}", f"control API at {started.control}"])
 
-    code: int = environments.run(
-        project, image=image, keep=keep, observer=output.observer, ready=ready, stop=stop
-    )
-    return code
+    return run(project, image=image, keep=keep, observer=output.observer, ready=ready, stop=stop)
 
 
 @click.command()
@@ -85,9 +81,9 @@ def down(output: Output, folder: str) -> int:
 
     They go on serving when `serinus up` was killed, or ended with --keep.
     """
+    from serinus.environment import up as environments
     from serinus.project import Project
 
-    environments: Any = import_module("serinus.environment.up")
     environments.down(Project.load(folder))
     output.result({"stopped": True}, ["stopped"])
     return 0

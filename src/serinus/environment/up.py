@@ -106,10 +106,10 @@ def run(
         stack.callback(place.withdraw, parts.folder)
         ready(Started(parts.facts.name, parts.facts.url, parts.server.url, str(parts.folder)))
         stop.wait()
-        ended.set()
-        thread.join()
         parts.control.close()
         parts.server.close()
+        ended.set()
+        thread.join()
         parts.close(stop=not keep)
     return 0
 

@@ -143,9 +143,14 @@ def _begin(state: State, version: Version, policy: Policy, now: float) -> Decisi
     after = replace(
         state, rollout=rollout, count=number, versions={**state.versions, version.digest: version}
     ).pruned()
-    before = state.versions[state.stable].name if state.stable else "nothing"
-    how = f"{policy.strategy.value}: {before} -> {version.name}"
+    before = _called(state.versions[state.stable]) if state.stable else "nothing"
+    how = f"{policy.strategy.value}: {before} -> {_called(version)}"
     return Decision(after, (*entries, entry(after, "start", how, policy=policy.to_json())))
+
+
+def _called(version: Version) -> str:
+    """A tag moves, so its digest is told with it."""
+    return f"{version.name} ({version.digest.partition(':')[2][:12]})"
 
 
 def _undo(state: State, wanted: Undo, now: float) -> Decision:

@@ -17,6 +17,7 @@ import json
 import os
 import re
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,9 +68,14 @@ def bring(engine: Engine, replica: Replica) -> None:
 
 
 def run(argv: Sequence[str], timeout: float | None = None) -> Ran:
-    """Run a command in a session of its own, so that the Ctrl-C that ends us leaves it to us to end it."""
+    """Run a command in a session of its own, so that the Ctrl-C that ends us leaves it to us to end it.
+
+    And away from the project: where Podman was started it leaves a file ``oom`` for a container that was killed
+    for its memory.
+    """
     done = subprocess.run(
         list(argv),
+        cwd=tempfile.gettempdir(),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
