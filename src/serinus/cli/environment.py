@@ -248,8 +248,7 @@ def history(output: Output, number: int | None, limit: int, folder: str, url: st
     from serinus.environment.documents import plain
 
     environment = _environment(folder, url)
-    found = environment.history(limit=limit if number is None else 1000)
-    chosen = [event for event in found if number in (None, event.rollout)][-limit:]
+    chosen = environment.history(limit=limit, rollout=number or 0)
     rows = [
         (
             str(event.number),

@@ -189,7 +189,8 @@ def _undo(api: Api, asked: Asked) -> Answer:
 
 
 def _history(api: Api, asked: Asked) -> Answer:
-    return answer({"entries": api.control.history(asked.values["after"], asked.values["limit"])})
+    asked_for = asked.values["after"], asked.values["limit"], asked.values["rollout"] or None
+    return answer({"entries": api.control.history(*asked_for)})
 
 
 def _events(api: Api, asked: Asked) -> Answer:
@@ -212,7 +213,12 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/v1/rollout/pause", _pause),
     Route("POST", "/v1/rollout/resume", _resume),
     Route("POST", "/v1/undo", _undo),
-    Route("GET", "/v1/history", _history, {"after": (whole(0, 10**15), 0), "limit": (whole(1, MOST), 100)}),
+    Route(
+        "GET",
+        "/v1/history",
+        _history,
+        {"after": (whole(0, 10**15), 0), "limit": (whole(1, MOST), 100), "rollout": (whole(0, 10**15), 0)},
+    ),
     Route(
         "GET",
         "/v1/events",

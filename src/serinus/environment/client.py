@@ -93,9 +93,9 @@ class Environment:
         """
         return read(Status, self._wire.get("/v1/status"))
 
-    def history(self, after: int = 0, limit: int = 100) -> tuple[Event, ...]:
-        """Entries of the history after a number, in order; with 0 the latest."""
-        found = self._wire.get("/v1/history", after=after, limit=limit)
+    def history(self, after: int = 0, limit: int = 100, rollout: int = 0) -> tuple[Event, ...]:
+        """Entries of the history after a number, in order; with 0 the latest; of one rollout if named."""
+        found = self._wire.get("/v1/history", after=after, limit=limit, rollout=rollout)
         return read(_Entries, found).entries
 
     def logs(self, version: str, since: int = 0) -> tuple[str, int]:
@@ -138,7 +138,7 @@ class Environment:
         found = self.status().rollout
         if found is None:
             return None
-        own = [event.number for event in self.history(limit=1000) if event.rollout == found.number]
+        own = [event.number for event in self.history(limit=1000, rollout=found.number)]
         return Rollout(self, found.candidate, found.number, min(own, default=1) - 1)
 
     # Command

@@ -47,7 +47,7 @@ class Commanded(Protocol):
 class Remembers(Protocol):
     """The journal, as far as it is read: :class:`serinus.rollout.journal.Journal`."""
 
-    def history(self, after: int = 0, limit: int = 1000) -> tuple[Recorded, ...]:
+    def history(self, after: int = 0, limit: int = 1000, rollout: int | None = None) -> tuple[Recorded, ...]:
         """Entries after a number, in order; with 0 the latest."""
         ...
 
@@ -157,9 +157,9 @@ class Control:
         """The environment as it stands."""
         return self._status(self._controller.view)
 
-    def history(self, after: int = 0, limit: int = 100) -> tuple[Event, ...]:
-        """Entries after a number, in order; with 0 the latest."""
-        found = self._journal.history(after, min(limit, MOST))
+    def history(self, after: int = 0, limit: int = 100, rollout: int | None = None) -> tuple[Event, ...]:
+        """Entries after a number, in order; with 0 the latest; of one rollout alone if it is named."""
+        found = self._journal.history(after, min(limit, MOST), rollout)
         return tuple(event(one, self.name_of(one.entry.version)) for one in found)
 
     def events(self, after: int, wait: float) -> tuple[tuple[Event, ...], Status]:
@@ -271,7 +271,7 @@ class Control:
         if rollout is None or rollout.candidate != version.digest:
             return Deployed(named, 0, self._last, False, f"{named} is in charge already")
         new = before.rollout is None or before.rollout.number != rollout.number
-        own = (one.number for one in self._journal.history(0, MOST) if one.entry.rollout == rollout.number)
+        own = (one.number for one in self._journal.history(0, MOST, rollout.number))
         said = "is on its way" if new else "is on its way already"
         return Deployed(named, rollout.number, min(own, default=self._last + 1) - 1, new, f"{named} {said}")
 

@@ -39,6 +39,12 @@ CREATE TABLE history (
 );
 """
 
+_LATEST = """
+SELECT number, at, rollout, version, kind, message, numbers FROM history
+WHERE number > ? AND ? IN (-1, rollout) ORDER BY number DESC LIMIT ?
+"""
+_FOLLOWING = _LATEST.replace("DESC", "ASC")
+
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
@@ -199,20 +205,18 @@ class Journal:
         if self._db.in_transaction:
             self._db.execute("ROLLBACK")
 
-    def history(self, after: int = 0, limit: int = 1000) -> tuple[Recorded, ...]:
+    def history(self, after: int = 0, limit: int = 1000, rollout: int | None = None) -> tuple[Recorded, ...]:
         """Entries in the order in which they were decided.
 
         Args:
             after: the number of the last one that is known.
             limit: at most so many; with ``after`` 0 the latest.
+            rollout: those about this one alone.
         """
-        columns = "number, at, rollout, version, kind, message, numbers"
-        query = f"SELECT {columns} FROM history WHERE number > ? ORDER BY number LIMIT ?"  # noqa: S608
-        if after <= 0:
-            latest = f"SELECT {columns} FROM history WHERE number > ? ORDER BY number DESC LIMIT ?"  # noqa: S608
-            query = f"SELECT * FROM ({latest}) ORDER BY number"  # noqa: S608
+        query = _LATEST if after <= 0 else _FOLLOWING
         with self._lock, self._errors("cannot be read"):
-            rows = self._db.execute(query, (after, limit)).fetchall()
+            rows = self._db.execute(query, (after, -1 if rollout is None else rollout, limit)).fetchall()
+        rows.sort(key=lambda row: row[0])
         return tuple(
             Recorded(number, at, Entry(kind, message, json.loads(numbers), rollout, version))
             for number, at, rollout, version, kind, message, numbers in rows
