@@ -375,7 +375,7 @@ def test_whatever_is_sent_is_no_fault(
 ) -> None:
     from urllib.parse import quote
 
-    target = path if path.startswith("/") else f"/{quote(path)}"
+    target = quote(path, safe="/%") if path.startswith("/") else f"/{quote(path)}"
     target += f"?wait=0&{quote(query, safe='&=')}" if query else ""
     sent = {"Content-Type": "application/json"} | headers
     if "Host" not in headers:

@@ -11,7 +11,7 @@ import pytest
 from backends import Ask, Backend, Behaviour, free_port
 from stage import Stage, until
 
-from serinus.rollout import Arm, Routing
+from serinus.rollout import Arm
 
 pytestmark = pytest.mark.envoy
 ASKED = 200

@@ -63,7 +63,7 @@ def post(address: tuple[str, int], body: object, identity: str) -> tuple[int, by
     request = urllib.request.Request(
         f"http://{address[0]}:{address[1]}/predict",
         json.dumps(body).encode(),
-        {"content-type": "application/json", "x-request-id": identity},
+        {"content-type": "application/json", "x-request-id": identity, "serinus-record": "1"},
     )
     try:
         with urllib.request.urlopen(request, timeout=10) as response:

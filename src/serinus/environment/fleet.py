@@ -46,7 +46,7 @@ LEAD = 2.0
 PATIENCE = 300.0
 """Seconds that a replica may take to become ready."""
 RECONCILE = 30.0
-"""Seconds after which the runtime is asked again what there is; soon after the start it is asked once more."""
+"""Seconds after which the runtime is asked again what there is; soon after the start it is once more."""
 _BUSY, _IDLE = 0.05, 0.25
 _FIRST, _LONGEST = 0.02, 0.25
 """Seconds between two questions to a replica that is not ready."""

@@ -23,7 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from serinus.errors import RuntimeUnavailable
+from serinus.errors import RegistryError, RuntimeUnavailable
+from serinus.registry.reference import parse
 from serinus.runtimes import Bind, Replica, Running, Survivor
 from serinus.runtimes import launch as launching
 from serinus.runtimes.containers import COMMAND_TIMEOUT, Container, LastingContainer, Ran, words
@@ -60,18 +61,26 @@ def bring(engine: Engine, replica: Replica) -> None:
     from serinus.image.archive import load
 
     digest = replica.image.digest
-    named = (tag for tag, image in replica.layout.tags().items() if image.digest == digest)
-    reference = next(named, f"serinus:{digest.partition(':')[2][:12]}")
+    tags = (tag for tag, image in replica.layout.tags().items() if image.digest == digest)
+    reference = next(filter(_is_reference, tags), f"serinus:{digest.partition(':')[2][:12]}")
     kind: Literal["docker", "podman"] = "docker" if engine.name == "docker" else "podman"
     program, *arguments = engine.command
     load(kind, replica.layout, replica.image, reference, program=program, arguments=arguments)
 
 
+def _is_reference(tag: str) -> bool:
+    """Whether an engine takes a name; a layout takes any."""
+    try:
+        return not parse(tag).digest
+    except RegistryError:
+        return False
+
+
 def run(argv: Sequence[str], timeout: float | None = None) -> Ran:
     """Run a command in a session of its own, so that the Ctrl-C that ends us leaves it to us to end it.
 
-    And away from the project: where Podman was started it leaves a file ``oom`` for a container that was killed
-    for its memory.
+    And away from the project: where Podman was started it leaves a file ``oom`` for a container that was
+    killed for its memory.
     """
     done = subprocess.run(
         list(argv),
