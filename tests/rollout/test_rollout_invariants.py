@@ -30,7 +30,8 @@ POLICIES = (
     replace(QUICK, strategy=Strategy.BLUE_GREEN),
     replace(QUICK, steps=(1.0,)),
 )
-POINTS = ("begin", "commit", "committed")
+WRITES = ("begin", "commit", "committed")
+POINTS = (*WRITES, *(f"{point} decision" for point in WRITES))
 
 
 class Killed(BaseException):
@@ -72,7 +73,8 @@ class Rollouts(RuleBasedStateMachine):
         )
 
     def point(self, name: str) -> None:
-        if name == self.kill_at:
+        point, *decided = name.split()
+        if self.kill_at in (point, f"{point} decision" if decided else point):
             self.kill_at = None
             raise Killed
 

@@ -71,7 +71,8 @@ class Recorded:
 
 
 Point = Callable[[str], None]
-"""Called at each point at which the process might be killed: ``begin``, ``commit``, ``committed``."""
+"""Called at each point at which the process might be killed: ``begin``, ``commit``, ``committed``, each with the
+kinds of the entries that are written: ``begin pass switch``."""
 
 
 def nowhere(point: str) -> None:
@@ -176,20 +177,21 @@ class Journal:
             return ()
         at = self._clock()
         lasting = bool(entries) or "environment" in changed
+        kinds = "".join(f" {entry.kind}" for entry in entries)
         with self._lock, self._errors("cannot be written"):
             self._db.execute(f"PRAGMA synchronous = {'FULL' if lasting else 'NORMAL'}")
-            self._point("begin")
+            self._point(f"begin{kinds}")
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 self._db.executemany("INSERT OR REPLACE INTO state VALUES (?, ?)", changed.items())
                 recorded = tuple(self._insert(at, entry) for entry in entries)
-                self._point("commit")
+                self._point(f"commit{kinds}")
                 self._db.execute("COMMIT")
             except BaseException:
                 self._roll_back()
                 raise
         self._kept = self._kept | changed
-        self._point("committed")
+        self._point(f"committed{kinds}")
         return recorded
 
     def _insert(self, at: float, entry: Entry) -> Recorded:
