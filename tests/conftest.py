@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable
 from functools import cache
@@ -18,6 +19,11 @@ SHARED = Path(os.environ.get("SERINUS_SHARED", ROOT.parent / "shared"))
 
 settings.register_profile("serinus", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("serinus")
+
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell starts what runs in its background so; tests that interrupt something would wait for ever.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _runs(*command: str) -> bool:
