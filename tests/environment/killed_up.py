@@ -2,7 +2,7 @@
 
     python killed_up.py POINT KIND up -C PROJECT
 
-POINT is ``begin``, ``commit`` or ``committed``; it ends there at the first decision with an entry of that kind.
+POINT is ``begin``, ``commit`` or ``committed``: it ends there, at the first decision of that KIND.
 """
 
 from __future__ import annotations

@@ -71,8 +71,8 @@ class Recorded:
 
 
 Point = Callable[[str], None]
-"""Called at each point at which the process might be killed: ``begin``, ``commit``, ``committed``, each with the
-kinds of the entries that are written: ``begin pass switch``."""
+"""Called at each point at which the process might be killed: ``begin``, ``commit``, ``committed``, each with
+the kinds of the entries that are written: ``begin pass switch``."""
 
 
 def nowhere(point: str) -> None:
