@@ -146,13 +146,16 @@ class Controller:
         """One look, and what follows from it."""
         found = self._fleet.look()
         seen, place, trouble = self._observe(found)
+        obeyed: list[tuple[Future[State], State]] = []
         try:
             self._record(decide(self._state, seen), place)
-            self._obey()
+            self._obey(obeyed)
         except JournalError as error:
             trouble = error.message
         self._trouble = self._act(found) or trouble
         self._view = View(self._state, self._applied, found, self._traffic, self._trouble)
+        for answer, state in obeyed:
+            answer.set_result(state)
 
     # Observe
 
@@ -208,8 +211,8 @@ class Controller:
         for one in recorded:
             self._told(one)
 
-    def _obey(self) -> None:
-        """Carry out the commands that have come, one after the other."""
+    def _obey(self, obeyed: list[tuple[Future[State], State]]) -> None:
+        """Carry out the commands that have come, one after the other; they are answered once it is done."""
         while True:
             try:
                 wanted, answer = self._commands.get_nowait()
@@ -220,7 +223,7 @@ class Controller:
             except SerinusError as error:
                 answer.set_exception(error)
             else:
-                answer.set_result(self._state)
+                obeyed.append((answer, self._state))
 
     def _refuse_all(self) -> None:
         while True:

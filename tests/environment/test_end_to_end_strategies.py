@@ -1,0 +1,160 @@
+"""The ways in which a version gets its traffic, and what a person can do on the way; with real parts."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Callable
+
+import pytest
+from given import Running, tag
+
+from parts import free_port
+from serinus.errors import NotFound
+from serinus.rollout.state import End
+
+pytestmark = [pytest.mark.envoy, pytest.mark.sandbox, pytest.mark.mmdebstrap, pytest.mark.network]
+
+AnEnvironment = Callable[..., Running]
+RATE = 200
+QUICK = {"steps": [50, 100], "minimum": 0.2, "bake": 0.5}
+MARGIN = "margin = 0.05\n"
+SHADOW = MARGIN + "[rollout.shadow]\nanswers = 50\n"
+
+
+def test_blue_green_switches_once_the_examples_are_answered(an_environment: AnEnvironment) -> None:
+    running = an_environment(**QUICK)
+    running.up("good")
+    running.load(RATE)
+    assert running.deploy("same", "blue-green").wait(60) is End.PROMOTED
+    assert running.kinds() == ["start", "ready", "pass", "switch", "promote"]
+    assert running.deploy("confused by a router", "blue-green").wait(60) is End.ABORTED
+    assert "an example through the router" in running.said("abort")
+    assert running.in_charge() == tag("same")
+    assert running.seen().nothing_wrong(RATE)
+
+
+def test_a_breach_after_the_switch_switches_back(an_environment: AnEnvironment) -> None:
+    running = an_environment(steps=[50, 100], bake=30.0)
+    running.up("good")
+    running.load(RATE)
+    running.until(lambda s: s.traffic.stable.rate > RATE / 2, "stable has traffic")
+    assert running.deploy("always 500", "blue-green").wait(60) is End.ABORTED
+    assert running.kinds()[-1] == "abort"
+    assert running.in_charge() == tag("good")
+    assert running.seen().nothing_wrong(RATE)
+
+
+def test_a_shadow_is_compared_and_answers_nobody(an_environment: AnEnvironment) -> None:
+    running = an_environment(**QUICK, rollout=SHADOW)
+    running.up("good")
+    running.load(RATE)
+    rollout = running.deploy("same", "shadow")
+    running.until(lambda s: s.rollout is not None and s.rollout.held == "shown", "it is shown")
+    shadow = running.status().rollout
+    assert shadow is not None
+    assert shadow.shadow is not None
+    assert shadow.shadow.agreement == 1.0
+    seen = running.seen()
+    assert seen.nothing_wrong(RATE // 2)
+    assert set(seen.versions) == {running.digest("good")}
+    running.load(RATE)
+    running.environment.promote()
+    assert rollout.wait(60) is End.PROMOTED
+    assert "step" in running.kinds()
+    assert running.seen().nothing_wrong(RATE // 2)
+
+
+def test_a_shadow_that_answers_otherwise_holds_with_examples(an_environment: AnEnvironment) -> None:
+    running = an_environment(**QUICK, rollout=SHADOW)
+    running.up("good")
+    running.load(RATE)
+    running.deploy("negative", "shadow")
+    status = running.until(lambda s: s.rollout is not None and s.rollout.held == "disagreement", "it holds")
+    assert status.rollout is not None
+    assert status.rollout.shadow is not None
+    assert status.rollout.shadow.agreement == 0.0
+    example = status.rollout.shadow.examples[0]
+    assert (example.where, example.stable, example.candidate) == (
+        "/positive",
+        '200 {"positive": true}',
+        '200 {"positive": false}',
+    )
+    running.environment.abort("it is wrong")
+    assert running.seen().nothing_wrong(RATE // 2)
+
+
+def test_a_caller_who_sticks_never_goes_back(an_environment: AnEnvironment) -> None:
+    running = an_environment(
+        steps=[10, 50, 100], minimum=0.5, bake=0.5, rollout=MARGIN + 'sticky = "header:x-user"'
+    )
+    running.up("good")
+    running.load(RATE, "--users", "100")
+    assert running.deploy("same").wait(90) is End.PROMOTED
+    seen = running.seen()
+    assert seen.nothing_wrong(RATE)
+    old, new = running.digest("good"), running.digest("same")
+    assert len(seen.users) == 100
+    assert all(versions in ([old], [new], [old, new]) for versions in seen.users.values())
+
+
+def test_a_tester_reaches_the_candidate_at_any_share(an_environment: AnEnvironment) -> None:
+    running = an_environment(steps=[0.01, 100])
+    running.up("good")
+    running.deploy("same")
+    running.until_at(0.0001)
+    for arm, image in (("candidate", "same"), ("stable", "good")):
+        assert _version(running.port, arm) == running.digest(image)
+    running.environment.undo()
+    assert _version(running.port, "candidate") == running.digest("good")
+    assert running.kinds()[-1] == "abort"
+
+
+def test_what_cannot_be_is_said_and_what_serves_goes_on(an_environment: AnEnvironment) -> None:
+    running = an_environment(**QUICK)
+    running.up("good")
+    running.load(RATE)
+    again = running.deploy("good")
+    assert (again.new, again.end) == (False, End.PROMOTED)
+    assert "in charge already" in again.message
+    with pytest.raises(NotFound, match="nowhere"):
+        running.environment.deploy("mood:nowhere")
+    assert "another controller runs this environment" in _refused(running)
+    assert running.seen().nothing_wrong(RATE // 4)
+    assert running.stop() == 0
+    assert running.running() == {}
+    running.up(None)
+    assert running.in_charge() == tag("good")
+
+
+def test_a_port_that_is_taken_is_named(an_environment: AnEnvironment) -> None:
+    import socket
+
+    running = an_environment()
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", running.port))
+        taken.listen()
+        assert str(running.port) in _refused(running)
+    assert running.running() == {}
+    assert free_port()
+
+
+def _refused(running: Running) -> str:
+    """What `serinus up` says that ends with 2."""
+    command = [sys.executable, "-m", "serinus", "up", tag("good"), "-C", str(running.folder)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2, done.stderr
+    return done.stderr
+
+
+def _version(port: int, arm: str) -> str:
+    """Which version answers a tester."""
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}/predict",
+        json.dumps(["a great day"]).encode(),
+        {"content-type": "application/json", "serinus-version": arm},
+    )
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        return str(answer.headers["serinus-version"])
