@@ -22,7 +22,7 @@ test: check  ## everything: lint, types, and all tests
 	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered $(PYTEST_ARGS)
 
 unit: $(READY)  ## the tests that need nothing from outside: seconds
-	$(BIN)/python -m pytest -q -m "not (docker or podman or registry or skopeo or mmdebstrap or sandbox or network or shared)" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -q -m "not (docker or podman or registry or skopeo or envoy or wrk or mmdebstrap or sandbox or network or shared)" $(PYTEST_ARGS)
 
 check: $(READY)  ## lint and types
 	$(BIN)/ruff format --check .

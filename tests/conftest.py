@@ -52,6 +52,7 @@ PARTS: dict[str, tuple[Callable[[], bool], str]] = {
     ),
     "chromium": (lambda: bool(shutil.which("chromium")), "apt-get install chromium"),
     "envoy": (_envoy, "pip install 'serinus[environment]'"),
+    "wrk": (lambda: bool(shutil.which("wrk")), "apt-get install wrk"),
     "skopeo": (lambda: bool(shutil.which("skopeo")), "apt-get install skopeo"),
     "mmdebstrap": (lambda: bool(shutil.which("mmdebstrap")), "apt-get install mmdebstrap"),
     "sandbox": (_sandbox, "a kernel that lets this user make user namespaces"),

@@ -339,3 +339,16 @@ def test_a_journal_of_another_version_is_refused(tmp_path: Path) -> None:
 
 def test_a_policy_is_kept_whole() -> None:
     assert Policy.from_json(QUICK.to_json()) == QUICK
+
+
+@pytest.mark.parametrize(("slow", "end"), [("abort", "abort"), ("hold", "hold"), ("ignore", "promote")])
+def test_slow_answers_do_what_the_policy_says(bench: Bench, slow: str, end: str) -> None:
+    bench.say(Deploy(version(NEW), replace(QUICK, slow=slow, bake=1.0)))
+    bench.until("step")
+    for _ in range(400):
+        if end in bench.kinds():
+            break
+        bench.tick()
+        bench.world.serve(100)
+        bench.world.record[-10:] = [replace(one, seconds=9.0) for one in bench.world.record[-10:]]
+    assert end in bench.kinds()

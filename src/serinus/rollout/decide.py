@@ -47,7 +47,7 @@ def decide(state: State, seen: Seen) -> Decision:
 def _reasons_against(rollout: Rollout, seen: Seen) -> Iterator[tuple[str, dict[str, Any]]]:
     """Why the candidate is to be sent back, and the numbers of that."""
     for name in rollout.evidence.crossed:
-        if name != "traffic":
+        if name != "traffic" and (name != "slow" or rollout.policy.slow == "abort"):
             yield _against(rollout, name), {"metric": name} | rollout.evidence.figures()[name]
     if rollout.drift.crossed and rollout.policy.drift == "abort":
         yield "the candidate's predictions differ from stable's", {"metric": "drift"}
@@ -240,6 +240,11 @@ def _held(rollout: Rollout, seen: Seen) -> tuple[str, str] | None:
             "traffic" in rollout.evidence.crossed,
             "shares",
             "a person: the shares of the traffic are not those that the router was given",
+        ),
+        (
+            "slow" in rollout.evidence.crossed and rollout.policy.slow == "hold",
+            "slow",
+            "`serinus promote` or `serinus abort`: it has more slow answers than stable",
         ),
         (
             rollout.drift.crossed and rollout.policy.drift == "hold",

@@ -44,6 +44,7 @@ class Policy:
     alpha: float = 0.01
     errors: float | None = None
     violations: float | None = None
+    slow: str = "abort"
     drift: str = "hold"
     mirror: float = 1.0
     answers: int = 300
@@ -103,6 +104,7 @@ def policy(project: Project, strategy: str | None = None) -> Policy:
         alpha=table.alpha,
         errors=table.errors,
         violations=table.violations,
+        slow=table.slow,
         drift=table.drift,
         mirror=_share(table.shadow.mirror),
         answers=table.shadow.answers,

@@ -152,10 +152,12 @@ class Controller:
             self._obey(obeyed)
         except JournalError as error:
             trouble = error.message
-        self._trouble = self._act(found) or trouble
-        self._view = View(self._state, self._applied, found, self._traffic, self._trouble)
-        for answer, state in obeyed:
-            answer.set_result(state)
+        try:
+            self._trouble = self._act(found) or trouble
+            self._view = View(self._state, self._applied, found, self._traffic, self._trouble)
+        finally:
+            for answer, state in obeyed:
+                answer.set_result(state)
 
     # Observe
 

@@ -13,8 +13,9 @@ from serinus.rollout.evidence import tally
 from serinus.rollout.policy import slow_beyond
 from serinus.rollout.state import Entry, Phase, Rollout, State
 
-WARM = 100
-"""Answers of the candidate after which slow ones are counted: before, caches and connections are cold."""
+WARM, WARMING = 100, 3.0
+"""Answers of the candidate, and seconds since its first, after which slow ones are counted: before, caches
+and connections are cold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +104,9 @@ def count(state: State, seen: Seen) -> tuple[State, tuple[Entry, ...]]:
     evidence, here, stable = rollout.evidence, rollout.here, Counts()
     judged = [a for a in seen.attempts if _judges(rollout, a)]
     threshold = slow_beyond(base.p95)
-    warm = threshold if rollout.asked >= WARM else None
+    asked = sum(a.arm is Arm.CANDIDATE for a in judged)
+    since = rollout.asked_since or (seen.now if asked else 0.0)
+    warm = threshold if rollout.asked >= WARM and seen.now - since >= WARMING else None
     repeats, users = rollout.users.repeats(judged, warm)
     left = {one.weight: one for one in repeats}
     for one in tally(judged, warm):
@@ -124,7 +127,8 @@ def count(state: State, seen: Seen) -> tuple[State, tuple[Entry, ...]]:
         base=base,
         evidence=evidence,
         users=users,
-        asked=rollout.asked + sum(a.arm is Arm.CANDIDATE for a in judged),
+        asked=rollout.asked + asked,
+        asked_since=since,
         here=here,
         drift=drift,
         comparison=comparison,

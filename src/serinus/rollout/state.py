@@ -82,6 +82,8 @@ class Rollout:
     comparison: Comparison = field(default_factory=Comparison)
     asked: int = 0
     """First attempts of the candidate while it had a share of the traffic."""
+    asked_since: float = 0.0
+    """When the first of them was seen, in seconds since the epoch; 0 before."""
     crashes: int = 0
     """Restarts of the candidate's replicas."""
     waits: str = ""
@@ -161,7 +163,18 @@ def rollout_json(state: State) -> dict[str, Any]:
 
 
 _PLAIN = (
-    *("number", "candidate", "started", "phase", "step", "elapsed", "passed", "opened", "asked"),
+    *(
+        "number",
+        "candidate",
+        "started",
+        "phase",
+        "step",
+        "elapsed",
+        "passed",
+        "opened",
+        "asked",
+        "asked_since",
+    ),
     *("paused", "crashes", "waits", "held"),
 )
 
