@@ -125,7 +125,9 @@ def write(folder: Path, name: str) -> None:
     (folder / "app.py").write_text(APP % BREAKS[name])
     (folder / "request.json").write_text(json.dumps(REQUEST))
     (folder / "response.json").write_text(json.dumps(LOOSE if name == "wrong type" else RESPONSE))
-    (folder / "examples.jsonl").write_text(json.dumps(EXAMPLE) + "\n" if name in GOLDEN else "")
+    (folder / "examples.jsonl").unlink(missing_ok=True)
+    if name in GOLDEN:
+        (folder / "examples.jsonl").write_text(json.dumps(EXAMPLE) + "\n")
 
 
 def images(folder: Path) -> None:

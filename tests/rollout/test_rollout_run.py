@@ -11,6 +11,7 @@ import pytest
 from rollout_fakes import NEW, NEWER, OLD, QUICK, World, version
 
 from serinus.errors import JournalError, RolloutError
+from serinus.rollout import Arm, Attempt
 from serinus.rollout.command import Abort, Command, Deploy, Pause, Promote, Resume, Undo
 from serinus.rollout.journal import Journal
 from serinus.rollout.policy import Policy, Strategy
@@ -352,3 +353,18 @@ def test_slow_answers_do_what_the_policy_says(bench: Bench, slow: str, end: str)
         bench.world.serve(100)
         bench.world.record[-10:] = [replace(one, seconds=9.0) for one in bench.world.record[-10:]]
     assert end in bench.kinds()
+
+
+def test_6_a_late_answer_of_the_candidate_before_is_no_evidence(bench: Bench) -> None:
+    bench.say(Deploy(version(NEW), QUICK))
+    bench.until("step")
+    old = bench.world.routing
+    assert old is not None
+    bench.say(Deploy(version(NEWER), QUICK))
+    bench.until("step")
+    late = Attempt(Arm.CANDIDATE, 0.1, 500, 0.1, generation=old.generation)
+    bench.world.record += [late] * 50
+    bench.tick(3)
+    rollout = bench.controller.view.state.rollout
+    assert rollout is not None
+    assert (rollout.candidate, rollout.here.candidate.errors) == (NEWER, 0)

@@ -144,6 +144,8 @@ def count(state: State, seen: Seen) -> tuple[State, tuple[Entry, ...]]:
 
 def _judges(rollout: Rollout, attempt: Attempt) -> bool:
     """Whether an attempt tells about this phase: the last ones of the step before must not judge the bake."""
+    if 0 < attempt.generation < rollout.started * 1000:
+        return False  # a late answer of the candidate before: generations are milliseconds, see run.py
     if rollout.phase is Phase.BAKING:
         return attempt.weight == 1.0
     return 0.0 < attempt.weight < 1.0

@@ -79,8 +79,8 @@ def _is_reference(tag: str) -> bool:
 def run(argv: Sequence[str], timeout: float | None = None) -> Ran:
     """Run a command in a session of its own, so that the Ctrl-C that ends us leaves it to us to end it.
 
-    And away from the project: where Podman was started it leaves a file ``oom`` for a container that was
-    killed for its memory.
+    And away from the project: where Podman was started it leaves a file ``oom`` for a container that took
+    more memory than it may.
     """
     done = subprocess.run(
         list(argv),
