@@ -43,6 +43,8 @@ docs: $(READY)  ## write the generated reference pages
 bench: $(READY)  ## the measurements that the README quotes
 	$(BIN)/python bench/build/bench.py
 	$(BIN)/python bench/check/bench.py
+	$(BIN)/python bench/rollout/simulate.py
+	$(BIN)/python bench/rollout/live.py
 
 clean:  ## remove what was made here
 	rm -rf $(VENV) .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis dist examples/*/.serinus examples/*/.cache
