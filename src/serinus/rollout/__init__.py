@@ -4,10 +4,15 @@ The values that the parts hand to each other, and the protocols of what they sta
 module that serves each stage::
 
     policy     the table [rollout] -> Policy, held against what router and runtime can do
-    evidence   attempts -> how sure we are that the candidate is worse, and that it is good enough   (pure)
-    drift      predictions of both versions -> whether they come from one distribution              (pure)
-    plan       where a rollout stands -> what is to run and how the traffic is to be split          (pure)
-    decide     where it stands, what was seen, the time -> where it stands next, and why            (pure)
+    state      where an environment and its rollout stand
+    evidence   attempts -> how sure we are that the candidate is worse; upon ``bets`` and ``counting``   (pure)
+    promise    answers of a step -> whether the candidate is good enough for the next                  (pure)
+    drift      predictions of both versions -> whether they come from one distribution                (pure)
+    compare    answers of both versions to the same requests, for a shadow                            (pure)
+    seen       what a look has shown, counted into where the rollout stands                           (pure)
+    decide     where it stands, what was seen, the time -> where it stands next, and why              (pure)
+    command    what a person asks for -> where it stands next                                         (pure)
+    plan       where it stands -> what is to run and how the traffic is to be split                   (pure)
     journal    what is wanted, on disk before it is done
     run        observe -> decide -> record -> act -> read back
 
