@@ -11,7 +11,6 @@ from collections.abc import Callable
 import pytest
 from given import Running, tag
 
-from parts import free_port
 from serinus.errors import NotFound
 from serinus.rollout.state import End
 
@@ -138,7 +137,6 @@ def test_a_port_that_is_taken_is_named(an_environment: AnEnvironment) -> None:
         taken.listen()
         assert str(running.port) in _refused(running)
     assert running.running() == {}
-    assert free_port()
 
 
 def _refused(running: Running) -> str:

@@ -3,12 +3,14 @@
 The flow, and the modules that serve each stage::
 
     envoy      the router: a routing -> Envoy's configuration; its record of attempts
-    fleet      keeps the replicas of the wanted versions running, in any runtime; ``supervise`` decides (pure),
-               ``replicas`` and ``ports`` start them, ``merged`` reads their logs
+    fleet      keeps the replicas of the wanted versions running, in any runtime: ``supervise`` decides
+               (pure), ``replicas`` and ``ports`` start them, ``merged`` reads their logs
     senses     what else is seen: ``scrape`` counts predictions, ``probe`` asks the examples
     up         an environment as a whole: journal, router, fleet, controller, control API
-    control    what it answers to those who ask; ``admission`` lets images in, ``overview`` makes the ``status``
-    server     the control API over HTTP: ``api``, ``requests``, ``answers``, ``documents``, ``token``, ``place``
+    control    what it answers to those who ask; ``admission`` lets images in, ``overview`` makes the
+               ``status``
+    server     the control API over HTTP: ``api``, ``requests``, ``answers``, ``documents``, ``token``,
+               ``place``
     client     its other side, upon ``wire``; ``display`` for notebooks
     webhooks   tells others what was decided
 """

@@ -5,7 +5,7 @@ module that serves each stage::
 
     policy     the table [rollout] -> Policy, held against what router and runtime can do
     state      where an environment and its rollout stand
-    evidence   attempts -> how sure we are that the candidate is worse; upon ``bets`` and ``counting``   (pure)
+    evidence   attempts -> how sure we are that it is worse; upon ``bets`` and ``counting``           (pure)
     promise    answers of a step -> whether the candidate is good enough for the next                  (pure)
     drift      predictions of both versions -> whether they come from one distribution                (pure)
     compare    answers of both versions to the same requests, for a shadow                            (pure)
