@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any
 
@@ -40,13 +41,11 @@ def main() -> None:
     test = [row for row in rows if row["split"] == "test"]
 
     first = onnx.load(FILE)
-    before = accuracy(first, test)
-    # With C = 0.1 the sentences of the split `dev` are judged best.
-    model = LogisticRegression(C=0.1, max_iter=10_000).fit(outputs(first, FEATURES, train), labels(train))
+    # Of the powers of ten the split `dev` prefers this C, by little.
+    model = LogisticRegression(C=0.01, max_iter=10_000).fit(outputs(first, FEATURES, train), labels(train))
     second = with_last_layer(first, model.coef_[0], float(model.intercept_[0]))
-    after = accuracy(second, test)
     onnx.save(second, FILE)
-    print(f"{len(train)} sentences, accuracy {after:.3f} on {len(test)} others; before it was {before:.3f}")
+    print(f"{len(train)} sentences, accuracy {accuracy(second, test):.3f} on {len(test)} others")
 
 
 def spread(rows: list[Any], number: int | None) -> list[Any]:
@@ -68,16 +67,21 @@ def outputs(model: onnx.ModelProto, name: str, rows: list[Any]) -> np.ndarray:
     """What a model computes of each sentence, [sentence, number]; one at a time, as the service does."""
     looked_at = onnx.ModelProto()
     looked_at.CopyFrom(model)
-    looked_at.graph.output.append(helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
-    session = onnxruntime.InferenceSession(looked_at.SerializeToString())
+    if name not in {output.name for output in model.graph.output}:
+        looked_at.graph.output.append(helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1  # a sentence is small: a core for each is quicker than all for one
+    session = onnxruntime.InferenceSession(looked_at.SerializeToString(), options)
     tokenizer = Tokenizer.from_file(str(FILE.with_name("tokenizer.json")))
     tokenizer.enable_truncation(512)
-    found = []
-    for row in rows:
+
+    def output(row: Any) -> np.ndarray:
         ids = np.array([tokenizer.encode(row["text"]).ids], dtype=np.int64)
         (values,) = session.run([name], {"input_ids": ids, "attention_mask": np.ones_like(ids)})
-        found.append(values[0])
-    return np.array(found)
+        return values[0]
+
+    with ThreadPool() as pool:
+        return np.array(pool.map(output, rows))
 
 
 def with_last_layer(model: onnx.ModelProto, weights: np.ndarray, bias: float) -> onnx.ModelProto:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -24,17 +26,18 @@ def mood_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def an_environment(mood_images: Path) -> Iterator[Callable[..., given.Running]]:
     """Makes an environment that is not started yet; at the end of the test it is stopped."""
-    made: list[given.Running] = []
+    number = count()
     # Not below pytest's own folders: paths of sockets are short.
     base = Path(tempfile.mkdtemp(prefix="serinus-tests-"))
 
-    def environment(**settings: Any) -> given.Running:
-        folder = given.copied(mood_images, base / f"mood{len(made)}")
-        port, _ = given.settle(folder, **settings)
-        made.append(given.Running(folder, port))
-        return made[-1]
+    with ExitStack() as stack:
+        stack.callback(shutil.rmtree, base, ignore_errors=True)
 
-    yield environment
-    for one in made:
-        one.down()
-    shutil.rmtree(base, ignore_errors=True)
+        def environment(**settings: Any) -> given.Running:
+            folder = given.copied(mood_images, base / f"mood{next(number)}")
+            port, _ = given.settle(folder, **settings)
+            made = given.Running(folder, port)
+            stack.callback(made.down)
+            return made
+
+        yield environment

@@ -27,9 +27,10 @@ from serinus.environment.envoy.process import Process
 from serinus.environment.status import Status
 from serinus.environment.up import JOURNAL
 from serinus.environment.up import down as clear
-from serinus.errors import ControlError
+from serinus.errors import ControlError, RouterError
 from serinus.image.build import build, layout_of
 from serinus.project import Project
+from serinus.registry import MANIFEST, Descriptor
 from serinus.rollout.journal import Journal
 from serinus.rollout.state import State
 from serinus.runtimes import Survivor
@@ -136,6 +137,23 @@ def images(folder: Path) -> None:
     for name in reversed(BREAKS):
         write(folder, name)
         build(Project.load(folder), tag=tag(name).partition(":")[2])
+
+
+def foreign(folder: Path) -> None:
+    """``mood:foreign``: what is good, for a kind of machine that this is not."""
+    layout = layout_of(Project.load(folder))
+
+    def put(document: Any) -> tuple[Descriptor, bytes]:
+        data = json.dumps(document).encode()
+        with layout.new_blob() as blob:
+            blob.write(data)
+        return Descriptor(MANIFEST, blob.digest, len(data)), data
+
+    manifest = json.loads(layout.manifest(layout.resolve(tag("good"))))
+    config = json.loads(layout.path(manifest["config"]["digest"]).read_bytes())
+    other, _ = put(config | {"architecture": "s390x"})
+    manifest["config"] |= {"digest": other.digest, "size": other.size}
+    layout.write_manifest(*put(manifest), ["mood:foreign"])
 
 
 def settle(
@@ -329,9 +347,12 @@ class Running:
         """Where it keeps its state."""
         return place.folder_of(self.folder)
 
-    def in_force(self) -> float:
-        """The candidate's share of the traffic, as Envoy itself says."""
-        dump = json.loads(Admin(self.state / "router").ask("/config_dump?resource=dynamic_route_configs"))
+    def in_force(self) -> float | None:
+        """The candidate's share of the traffic, as Envoy itself says; None while it does not answer."""
+        try:
+            dump = json.loads(Admin(self.state / "router").ask("/config_dump?resource=dynamic_route_configs"))
+        except RouterError:
+            return None
         [host] = dump["configs"][0]["route_config"]["virtual_hosts"]
         return float(host["routes"][0]["metadata"]["filter_metadata"]["serinus"]["weight"]) / 10_000
 

@@ -1,10 +1,10 @@
 """A load generator outside of the program: so many requests a second on kept connections, each judged.
 
-    python load.py PORT RATE [--header NAME:VALUE] [--users N]
+    python load.py PORT RATE [--header NAME:VALUE] [--users N] [--bodies FILE]
 
 It asks until its standard input is closed, and then prints one JSON document: how many answers of which kind,
 by whom, and when the last one of each version came. Requests are sent at their own times, whether the ones
-before them have been answered or not, as callers do.
+before them have been answered or not, as callers do. The lines of FILE are asked in turns, if there is one.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import json
 import sys
 import time
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 BODY = json.dumps(["a great day"]).encode()
@@ -78,13 +79,13 @@ def judge(status: int, body: bytes) -> str:
 
 
 async def exchange(
-    streams: tuple[asyncio.StreamReader, asyncio.StreamWriter], headers: str
+    streams: tuple[asyncio.StreamReader, asyncio.StreamWriter], headers: str, body: bytes
 ) -> tuple[int, dict[str, str], bytes]:
     reader, writer = streams
     writer.write(
         f"POST /predict HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n{headers}"
-        f"content-length: {len(BODY)}\r\n\r\n".encode()
-        + BODY
+        f"content-length: {len(body)}\r\n\r\n".encode()
+        + body
     )
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
     fields = dict(line.lower().split(": ", 1) for line in head[1:] if ": " in line)
@@ -104,6 +105,7 @@ class Load:
         self.seen = Seen()
         self.idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
         self.number = 0
+        self.bodies = options.bodies.read_bytes().splitlines() if options.bodies else [BODY]
 
     async def one(self) -> None:
         """Ask once; a kept connection that was closed between two requests is asked anew, and counted."""
@@ -135,7 +137,8 @@ class Load:
         """Ask on a connection; whether there was an answer."""
         try:
             async with asyncio.timeout(60):
-                status, fields, body = await exchange(streams, headers)
+                asked = self.bodies[self.number % len(self.bodies)]
+                status, fields, body = await exchange(streams, headers, asked)
         except (OSError, asyncio.IncompleteReadError, TimeoutError, ValueError):
             streams[1].close()
             return False
@@ -169,6 +172,7 @@ def main() -> None:
     parser.add_argument("rate", type=float)
     parser.add_argument("--header", default="")
     parser.add_argument("--users", type=int, default=0)
+    parser.add_argument("--bodies", type=Path)
     load = Load(parser.parse_args())
     asyncio.run(load.run())
     sys.stdout.write(json.dumps(load.seen.document()) + "\n")

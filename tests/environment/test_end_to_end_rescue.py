@@ -22,12 +22,16 @@ def test_no_user_sees_it_and_the_rollout_goes_back(an_environment: AnEnvironment
     """One environment and one load; the candidates come one after the other."""
     running = an_environment(steps=[weight, 100], rollout='timeout = "1s"', environment='memory = "600MiB"')
     running.up("good")
+    untouched = running.replicas("good")
     running.load(RATE)
     for name in BROKEN:
         assert running.deploy(name).wait(60) is End.ABORTED, name
+        assert "rescue" in running.kinds(), f"{name} was never asked"
         status = running.until(lambda s: s.weight.in_force == 0 and len(s.versions) == 1, f"{name} is gone")
+        assert running.in_force() == 0
         assert status.stable is not None
         assert (status.stable.name, status.versions[0].restarts) == (tag("good"), 0)
+    assert running.replicas("good") == untouched
     assert running.seen().nothing_wrong(RATE * 5)
 
 
@@ -63,4 +67,6 @@ def test_nobody_sees_a_candidate_that_runs_out_of_memory_in_docker(an_environmen
     running.up("good")
     running.load(RATE)
     assert running.deploy("eats memory").wait(120) is End.ABORTED
+    assert "rescue" in running.kinds()
+    assert "ended with exit code 137" in running.log, "the kernel did not kill it"
     assert running.seen().nothing_wrong(RATE // 2)

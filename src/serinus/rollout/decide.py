@@ -48,7 +48,7 @@ def _reasons_against(rollout: Rollout, seen: Seen) -> Iterator[tuple[str, dict[s
     """Why the candidate is to be sent back, and the numbers of that."""
     for name in rollout.evidence.crossed:
         if name != "traffic" and (name != "slow" or rollout.policy.slow == "abort"):
-            yield _against(rollout, name), {"metric": name} | rollout.evidence.figures()[name]
+            yield _against(rollout, name), {"metric": name}
     if rollout.drift.crossed and rollout.policy.drift == "abort":
         yield "the candidate's predictions differ from stable's", {"metric": "drift"}
     doing = seen.found.get(rollout.candidate)

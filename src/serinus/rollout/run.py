@@ -208,6 +208,8 @@ class Controller:
         recorded = self._journal.record(decision.state, decision.entries, place)
         if decision.state.stable != self._state.stable:
             self._latencies = []
+        if decision.state.count != self._state.count:
+            self._traffic = Traffic()  # what is shown is of these two versions
         self._state, self._place = decision.state, place
         self._view = replace(self._view, state=decision.state)
         for one in recorded:

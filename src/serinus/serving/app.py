@@ -140,8 +140,7 @@ class Router:
         identity = rsgi.request_id(scope.headers.get("x-request-id"))
         REQUEST_ID.set(identity)
         extra = [self._version, ("x-request-id", identity)]
-        if self._draining:
-            extra.append(rsgi.CLOSE)
+        self._turn_away(extra)
         kept = None
         if self._answers and scope.headers.get(RECORD) is not None:
             exchange = kept = Kept(exchange)
@@ -157,10 +156,12 @@ class Router:
                 label = scope.path
                 answer = await handler(scope, exchange)
                 status = answer.status
+                self._turn_away(extra)
                 rsgi.send(exchange, answer, extra)
         except Exception as error:  # noqa: BLE001  (this is the one place where errors become answers)
             answer = self._refusal(error)
             status = answer.status
+            self._turn_away(extra)
             rsgi.send(exchange, answer, extra)
         finally:
             self.in_flight -= 1
@@ -172,6 +173,11 @@ class Router:
                     self._access(identity, scope.method, route, status, seconds)
                 else:
                     self._access(identity, scope.method, route, status, seconds, kept.answer)
+
+    def _turn_away(self, extra: list[tuple[str, str]]) -> None:
+        """Ask the caller to close the connection while the service stops, also if that began meanwhile."""
+        if self._draining and rsgi.CLOSE not in extra:
+            extra.append(rsgi.CLOSE)
 
     def _is_apps(self, scope: Scope) -> bool:
         """Whether a request on the route is none of ours: no prediction, or nothing to hold it to."""
