@@ -4,8 +4,8 @@
 
 Both models and the sentences are those of examples/roberta; the second one is trained here, on N sentences of
 the split `train`, or all. The images run in the sandbox, and callers ask the 1,296 sentences that neither
-model has seen, in turns. It ends with 1 if the second model is not promoted, or a caller got anything else
-than a right answer.
+model has seen, in turns. It ends with 1 if the second model is not promoted, or a caller got anything but an
+answer of the right form.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ def main() -> None:
         figures["second model"] = given.project(folder, SHARED, *limit).strip()
         figures |= canary(given.environment(folder), options.rate)
     for name, value in figures.items():
-        print(f"{name:<44} {f'{value:.2f}' if isinstance(value, float) else value}")
+        for line in value if isinstance(value, list) else [value]:
+            print(f"{name:<38} {f'{line:.2f}' if isinstance(line, float) else line}")
     if options.json:
         options.json.write_text(json.dumps(figures, indent=1) + "\n")
     sys.exit(figures["end"] != "promoted" or set(figures["answers seen by callers"]) != {"ok"})
@@ -66,7 +67,7 @@ def canary(running: Running, rate: float) -> dict[str, Any]:
     return {
         "end": told["end"],
         "seconds until promoted": seconds,
-        **steps(told["events"]),
+        "history": history(told["events"]),
         "answers seen by callers": seen.answers,
         "of the second model": seen.versions.get(version, 0),
         "p50 of callers, ms: without a rollout": before.seconds["p50"] * 1000,
@@ -96,9 +97,9 @@ def deploy(folder: Path) -> dict[str, Any]:
     return told
 
 
-def steps(events: list[dict[str, Any]]) -> dict[str, str]:
-    """When what was decided, in seconds after the beginning."""
-    return {f"{event['at'] - events[0]['at']:6.1f} s  {event['kind']}": event["message"] for event in events}
+def history(events: list[dict[str, Any]]) -> list[str]:
+    """What was decided, and when, in seconds after the beginning."""
+    return [f"{e['at'] - events[0]['at']:5.1f} s  {e['kind']:<8} {e['message']}" for e in events]
 
 
 if __name__ == "__main__":

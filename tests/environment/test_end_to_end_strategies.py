@@ -34,7 +34,7 @@ def test_blue_green_switches_once_the_examples_are_answered(an_environment: AnEn
     assert running.deploy("confused by a router", "blue-green").wait(60) is End.ABORTED
     assert "an example through the router: example 1: at /positive: " in running.said("abort")
     assert running.deploy("unlike its example", "blue-green").wait(60) is End.ABORTED
-    assert "at /positive: found false, expected true" in running.said("abort")
+    assert "at /positive: found the boolean false, expected the boolean true" in running.said("abort")
     assert running.in_charge() == tag("same")
     assert running.seen().nothing_wrong(RATE)
 
