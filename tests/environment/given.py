@@ -25,7 +25,7 @@ from serinus.environment.envoy import Settings
 from serinus.environment.envoy.admin import Admin
 from serinus.environment.envoy.process import Process
 from serinus.environment.status import Status
-from serinus.environment.up import JOURNAL
+from serinus.environment.up import JOURNAL, SANDBOXES
 from serinus.environment.up import down as clear
 from serinus.errors import ControlError, RouterError
 from serinus.image.build import build, layout_of
@@ -196,7 +196,7 @@ class Running:
     def up(self, image: str | None = "good") -> None:
         """Start it, and wait until it serves."""
         self.start(image)
-        self.until(lambda status: bool(status.stable) and not status.trouble, "it serves")
+        self.until(_serves, "it serves")
 
     def start(self, image: str | None = None, *, program: tuple[str, ...] = ("-m", "serinus")) -> None:
         """Start it; wait for nothing."""
@@ -329,7 +329,7 @@ class Running:
     def replicas(self, image: str | None = None) -> list[Survivor]:
         """The replicas that run, as the runtime knows them, whoever started them."""
         table = self.project.environment
-        found = runtime(table.runtime).list(table.name or "")
+        found = runtime(table.runtime, state=self.state / SANDBOXES).list(table.name or "")
         wanted = {self.digest(image)} if image else {one.labels["version"] for one in found}
         return [one for one in found if one.alive and one.labels["version"] in wanted]
 
@@ -369,6 +369,12 @@ class Running:
         load = self.loads.pop()
         out, _ = load.communicate(timeout=120)
         return Seen(**json.loads(out))
+
+
+def _serves(status: Status) -> bool:
+    """Whether the version in charge is ready, and the router knows."""
+    ready = any(one.role == "stable" and one.health == "ready" for one in status.versions)
+    return ready and not status.trouble and status.weight.in_force is not None
 
 
 @dataclass(frozen=True)

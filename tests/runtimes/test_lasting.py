@@ -204,6 +204,7 @@ def test_whenever_its_starter_is_killed_there_is_one_or_none(
             one.running.stop(0)
         assert (named(state), processes(state)) == ([], [])
         killed_while_it_starts("sandbox", tiny, cache, state, port, moment)
+        time.sleep(0.2)  # what had been forked is bubblewrap by now
         found = [one for one in box.list(ENVIRONMENT) if one.alive]
         assert bool(processes(state)) == bool(found)
         assert len(found) <= 1

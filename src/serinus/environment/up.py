@@ -39,6 +39,8 @@ from serinus.runtimes import Runtime
 from serinus.runtimes.named import runtime as named
 
 JOURNAL = "journal.db"
+SANDBOXES = "sandboxes"
+"""The environment's own: another project may have a service of the same name."""
 _GRACE = 5.0
 """Seconds beyond ``service.grace`` that a replica may take to stop."""
 
@@ -174,7 +176,7 @@ def _parts(
         router = Envoy(folder / "router", settings)
         fleet = RuntimeFleet(
             name,
-            runtime or named(table.runtime),
+            runtime or named(table.runtime, state=folder / SANDBOXES),
             _images(admission.layout),
             folder / "replicas",
             limits=Limits(table.memory, table.cpus),
