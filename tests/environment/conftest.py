@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -21,6 +22,15 @@ def mood_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder.mkdir()
     given.images(folder)
     return folder
+
+
+@pytest.fixture
+def docker_forgets() -> Iterator[None]:
+    """Docker keeps the images that it was given: they are taken away."""
+    yield
+    images = [given.tag(name) for name in given.BREAKS]
+    if shutil.which("docker"):
+        subprocess.run(["docker", "rmi", "--force", *images], capture_output=True, check=False)
 
 
 @pytest.fixture

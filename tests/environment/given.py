@@ -159,6 +159,7 @@ def foreign(folder: Path) -> None:
 def settle(
     folder: Path,
     *,
+    name: str | None = None,
     steps: list[float] | None = None,
     minimum: float = 0.5,
     bake: float = 2.0,
@@ -169,7 +170,7 @@ def settle(
     port = ports.free(())
     control = ports.free((port,))
     text = SETTINGS.format(
-        name=f"mood-{os.urandom(4).hex()}",
+        name=name or f"mood-{os.urandom(4).hex()}",
         port=port,
         control=control,
         steps=steps or [10, 50, 100],
@@ -329,13 +330,18 @@ class Running:
     def replicas(self, image: str | None = None) -> list[Survivor]:
         """The replicas that run, as the runtime knows them, whoever started them."""
         table = self.project.environment
-        found = runtime(table.runtime, state=self.state / SANDBOXES).list(table.name or "")
+        found = runtime(table.runtime, state=self.state / SANDBOXES).list(self.known_as)
         wanted = {self.digest(image)} if image else {one.labels["version"] for one in found}
         return [one for one in found if one.alive and one.labels["version"] in wanted]
 
     def running(self) -> dict[str, int]:
         """How many replicas of each version there are."""
         return dict(Counter(one.labels["version"] for one in self.replicas()))
+
+    @property
+    def known_as(self) -> str:
+        """By what its runtime knows its replicas."""
+        return place.known_as(self.project.environment.name or "", self.state)
 
     @property
     def envoy(self) -> Process:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from given import Running, tag
@@ -61,14 +61,6 @@ def _back(status: Status, candidate: str, times: int) -> bool:
     return any(v.digest == candidate and v.restarts >= times and v.health == "ready" for v in status.versions)
 
 
-@pytest.fixture
-def docker_forgets() -> Iterator[None]:
-    """Docker keeps the images that it was given."""
-    yield
-    images = (tag("good"), tag("eats memory"))
-    subprocess.run(["docker", "rmi", "--force", *images], capture_output=True, check=False)
-
-
 @pytest.mark.docker
 @pytest.mark.usefixtures("docker_forgets")
 def test_nobody_sees_a_candidate_that_runs_out_of_memory_in_docker(an_environment: AnEnvironment) -> None:
@@ -86,7 +78,7 @@ def test_nobody_sees_a_candidate_that_runs_out_of_memory_in_docker(an_environmen
 
 def _ran_out(running: Running, begin: float) -> bool:
     """Whether a container of the environment ran out of memory, as Docker tells."""
-    named = f"label=dev.serinus.environment={running.project.environment.name}"
+    named = f"label=dev.serinus.environment={running.known_as}"
     since = ["--since", f"{begin:.3f}", "--until", f"{time.time():.3f}"]
     command = ["docker", "events", *since, "--filter", named, "--filter", "event=oom"]
     return bool(subprocess.run(command, capture_output=True, check=True, timeout=60).stdout)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -166,15 +167,31 @@ def test_what_cannot_be_is_said_and_what_serves_goes_on(an_environment: AnEnviro
     assert running.seen().nothing_wrong(RATE // 4)
 
 
+@pytest.mark.parametrize("runtime", ["sandbox", pytest.param("docker", marks=pytest.mark.docker)])
+@pytest.mark.usefixtures("docker_forgets")
+def test_two_projects_of_one_name_do_not_meet(an_environment: AnEnvironment, runtime: str) -> None:
+    name = f"mood-{os.urandom(4).hex()}"
+    mine, theirs = (an_environment(name=name, environment=f'runtime = "{runtime}"') for _ in range(2))
+    mine.up("good")
+    mine.load(RATE)
+    theirs.up("same")
+    assert theirs.stop() == 0
+    assert mine.running() == {mine.digest("good"): 1}
+    assert mine.seen().nothing_wrong(RATE // 4)
+
+
 def test_the_version_in_charge_comes_back_after_a_stop(an_environment: AnEnvironment) -> None:
     running = an_environment(**QUICK, rollout=MARGIN)
     running.up("good")
+    running.load(RATE)
     running.deploy("same")
     running.until_at(0.5)
     running.environment.promote(full=True)
     running.environment.promote()
     assert running.stop() == 0
     assert (running.running(), running.envoy.alive()) == ({}, False)
+    # Who comes later finds nobody, and who came before was answered.
+    assert all(what.startswith(("ok", "no answer", "no connection")) for what in running.seen().answers)
     running.up("good")
     assert running.in_charge() == tag("same")
 

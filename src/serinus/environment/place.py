@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from dataclasses import dataclass
@@ -31,6 +32,14 @@ class Announced:
 def folder_of(project: Path) -> Path:
     """The environment's folder of a project, named by its folder or its file."""
     return (project.parent if project.is_file() else project) / FOLDER
+
+
+def known_as(name: str, folder: Path) -> str:
+    """By what a runtime knows the replicas of an environment.
+
+    An engine is shared by all projects of a machine, and two of them may call their environments the same.
+    """
+    return f"{name}-{hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:8]}"
 
 
 def token_file(folder: Path) -> Path:

@@ -175,7 +175,7 @@ def _parts(
         settings = Settings(host=table.host, port=port, max_body=project.service.max_body)
         router = Envoy(folder / "router", settings)
         fleet = RuntimeFleet(
-            name,
+            place.known_as(name, folder),
             runtime or named(table.runtime, state=folder / SANDBOXES),
             _images(admission.layout),
             folder / "replicas",
