@@ -1,12 +1,14 @@
-"""Rollouts measured on real Envoy and real images, with a load from a process outside.
+"""What a rollout does to real callers: real Envoy, real images in the sandbox, a load on loopback.
 
-    python bench/rollout/live.py [soon] [alarms] [overhead] [--json FILE]
+    python bench/rollout/live.py [soon] [rare] [alarms] [overhead] [--runs 20] [--json FILE]
 
-soon      candidates that are always wrong, at 10 % of 200 requests/s: how many answers until they are sent
-          back, when the last request went to them after that, and what callers saw
-alarms    candidates as good as stable: whether each is promoted, and how long it takes
-overhead  the router against a direct call of the replica (wrk, in turns), and the processor time of the
-          controller and the router at 1,000 requests/s
+soon      candidates that fail each request, in turns of two kinds, at 10 % of 200 requests/s: how many
+          answers they give until they are sent back, when the last request goes to them, what callers see
+rare      a candidate that breaks the contract in 1 % of its answers, stable in none: answers until then
+alarms    a candidate that is exactly as stable is, both with 2 % of random errors: all are to be promoted
+overhead  the router beside its replica (wrk, in turns), and what controller and Envoy cost
+
+About ten minutes for all. It ends with 1 where one of the first three is not as it should be.
 """
 
 from __future__ import annotations
@@ -14,192 +16,164 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
-import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "tests" / "environment"), str(ROOT / "tests")]
+from overhead import overhead
+from stand import Stand, Traces, bad, candidates, crossed, given, machine, spread
 
-import given  # noqa: E402
+from serinus.environment.status import Event
 
-RATE = 200
-RUNS = 20
-SCRIPT = """wrk.method = "POST"
-wrk.body = '["a great day"]'
-wrk.headers["Content-Type"] = "application/json"
-"""
+RATE, FAST = 200.0, 600.0
+BAD = ("always 500", "wrong type")
+LATE = 1.0
+"""Seconds for which is watched, after the abort, whether a request still goes to the candidate."""
+MEDIAN, AFTER, FOUND = 8, 0.5, 1000
+"""At most: answers of a bad candidate, as a median; seconds from the attempt that completes the evidence to
+the last request to it; answers of the one that is seldom wrong."""
 
 
 def main() -> None:
-    parts: dict[str, Callable[[Path], Any]] = {"soon": soon, "alarms": alarms, "overhead": overhead}
+    parts: dict[str, Callable[[Stand, int], dict[str, Any]]] = {
+        "soon": soon,
+        "rare": lambda stand, runs: rare(stand, max(1, runs // 4)),
+        "alarms": alarms,
+        "overhead": lambda stand, _: overhead(stand),
+    }
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("parts", nargs="*", choices=[*parts, []], default=list(parts))
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(parts)}; default all")
+    parser.add_argument("--runs", type=int, default=20)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    if unknown := set(options.parts) - set(parts):
+        parser.error(f"unknown: {', '.join(sorted(unknown))}; known: {', '.join(parts)}")
     figures: dict[str, Any] = {"machine": machine()}
     print(figures["machine"])
     with tempfile.TemporaryDirectory(prefix="serinus-bench-") as work:
-        images = Path(work) / "images"
-        images.mkdir()
-        given.images(images)
-        for name in options.parts:
-            figures[name] = parts[name](images)
+        stand = Stand(Path(work))
+        for name in options.parts or parts:
+            begin, load = time.monotonic(), round(os.getloadavg()[0], 1)
+            figures[name] = {"load average before": load} | parts[name](stand, options.runs)
+            figures[name]["seconds"] = round(time.monotonic() - begin, 1)
+            for what, value in figures[name].items():
+                print(f"{name:<9} {what:<47} {json.dumps(value)}", flush=True)
     if options.json:
         options.json.write_text(json.dumps(figures, indent=1) + "\n")
+    sys.exit(
+        not all(part.get("as it should be", True) for part in figures.values() if isinstance(part, dict))
+    )
 
 
-def machine() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
-    return f"{len(os.sched_getaffinity(0))} cores of {name}, load average {os.getloadavg()[0]:.1f}"
-
-
-@contextmanager
-def environment(images: Path, **settings: Any) -> Iterator[given.Running]:
-    """An environment with the image ``good`` in charge."""
-    with tempfile.TemporaryDirectory(prefix="serinus-bench-") as work:
-        folder = given.copied(images, Path(work) / "mood")
-        port, _ = given.settle(folder, **settings)
-        running = given.Running(folder, port)
-        try:
-            running.up("good")
-            yield running
-        finally:
-            running.down()
-
-
-def soon(images: Path) -> dict[str, Any]:
-    """Candidates that are always wrong, in turns of two kinds."""
-    answers, late, wrong = [], [], 0
-    with environment(images, steps=[10, 100]) as running:
-        for number in range(RUNS):
-            name = ("always 500", "wrong type")[number % 2]
-            running.load(RATE)
-            running.deploy(name).wait(60)
-            time.sleep(1.0)
-            seen = running.seen()
-            wrong += sum(count for what, count in seen.answers.items() if what != "ok")
-            [entry] = [e for e in running.environment.history(rollout=number + 2) if e.kind == "abort"]
-            evidence = entry.numbers["evidence"][entry.numbers["metric"]]
-            answers.append(evidence["candidate"])
-            late.append(max(0.0, _last_attempt(running, entry.version) - entry.at))
-    figures = {
-        "runs": RUNS,
-        "candidate's answers": sorted(answers),
-        "median": statistics.median(answers),
-        "last request to it after the decision, s": round(max(late), 3),
-        "wrong answers that callers saw": wrong,
+def soon(stand: Stand, runs: int) -> dict[str, Any]:
+    """How many requests a bad candidate gets, and when the last one goes to it."""
+    found: list[dict[str, float]] = []
+    with stand.environment("soon", "good", steps=[10, 100], minimum=3600.0) as running:
+        traces = Traces(running)
+        running.load(RATE)
+        time.sleep(2.0)
+        for number in range(runs):
+            found.append(sent_back(running, traces, BAD[number % len(BAD)]))
+        seen = running.seen()
+    counted, routed, after = ([one[name] for one in found] for name in ("counted", "routed", "after"))
+    median, last = spread(routed)["median"], max(after)
+    return {
+        "runs": runs,
+        "first attempts, counted by the abort": spread(counted),
+        "first attempts, all that were routed": spread(routed),
+        "of each run": [int(number) for number in routed],
+        "complete evidence to last one routed, s": spread(after),
+        "complete evidence to abort, s": spread([one["decided"] for one in found]),
+        "first one routed to abort, s": spread([one["seconds"] for one in found]),
+        "answers seen by callers": seen.answers,
+        "bad answers seen by callers": bad(seen.answers),
+        "as it should be": median <= MEDIAN and last <= AFTER and not bad(seen.answers),
     }
-    return shown("soon", figures)
 
 
-def _last_attempt(running: given.Running, version: str) -> float:
-    """When the last request was given to a version, by Envoy's record of attempts."""
-    from serinus.environment.envoy.record import Record
-    from serinus.rollout import Arm
+def sent_back(running: given.Running, traces: Traces, image: str) -> dict[str, float]:
+    """Deploy an image that is to be sent back, and read what it cost: numbers of attempts, seconds."""
+    traces.take()
+    rollout = running.deploy(image)
+    end = rollout.wait(120.0)
+    if end != "aborted":
+        raise SystemExit(f"{image} was {end}:\n{running.log[-2000:]}")
+    time.sleep(LATE)
+    attempts = traces.take()
+    own = candidates(attempts)
+    abort = ended(running, rollout.number)
+    complete = crossed(attempts)
+    ends = abort.at if complete is None else attempts[complete].at + attempts[complete].seconds
+    return {
+        "counted": abort.numbers["evidence"]["traffic"]["candidate"],
+        "routed": len(own),
+        "complete": len(own if complete is None else candidates(attempts[: complete + 1])),
+        "after": max(0.0, max(one.at for one in own) - ends),
+        "decided": abort.at - ends,
+        "seconds": abort.at - min(one.at for one in own),
+    }
 
-    found, place = 0.0, ""
-    record = Record(running.state / "router")
-    while True:
-        attempts, following = record.attempts(place)
-        found = max([found, *(a.at for a in attempts if a.arm is Arm.CANDIDATE)])
-        if following == place or not attempts:
-            return found
-        place = following
+
+def ended(running: given.Running, number: int) -> Event:
+    """The last entry of a rollout."""
+    return running.environment.history(limit=1000, rollout=number)[-1]
 
 
-def alarms(images: Path) -> dict[str, Any]:
-    """Candidates that are as good as stable."""
-    ends, seconds, wrong = [], [], 0
-    settings = {"steps": [10, 50, 100], "minimum": 0.5, "bake": 2.0, "rollout": "margin = 0.03"}
-    with environment(images, **settings) as running:
+def rare(stand: Stand, runs: int) -> dict[str, Any]:
+    """How many answers it takes to find a candidate that is wrong in 1 % of them."""
+    found: list[dict[str, float]] = []
+    with stand.environment("rare", "good", steps=[10, 100], minimum=3600.0) as running:
+        traces = Traces(running)
+        running.load(FAST)
+        time.sleep(2.0)
+        for _ in range(runs):
+            found.append(sent_back(running, traces, "sometimes wrong"))
+        seen = running.seen()
+    answers = [one["complete"] for one in found]
+    return {
+        "runs": runs,
+        "candidate's answers until it is found": spread(answers),
+        "of each run": [int(number) for number in answers],
+        "first one routed to abort, s": spread([one["seconds"] for one in found]),
+        "answers seen by callers": seen.answers,
+        "as it should be": max(answers) <= FOUND and not bad(seen.answers),
+    }
+
+
+def alarms(stand: Stand, runs: int) -> dict[str, Any]:
+    """How rollouts of a candidate end that is as stable is, errors and all."""
+    ends: list[str] = []
+    seconds: list[float] = []
+    policy = {"steps": [10, 50, 100], "minimum": 1.0, "bake": 2.0, "rollout": "margin = 0.05"}
+    with stand.environment("alarms", "flaky", **policy) as running:
         running.load(2 * RATE)
-        for number in range(RUNS):
+        time.sleep(2.0)
+        for _ in range(runs):
             begin = time.monotonic()
-            ends.append(str(running.deploy(("same", "same again", "good")[number % 3]).wait(120)))
+            rollout = running.deploy(
+                "flaky" if running.in_charge() == given.tag("flaky too") else "flaky too"
+            )
+            try:
+                end = str(rollout.wait(120.0))
+            except TimeoutError as error:
+                end = f"not over: {error}"
+                running.environment.abort()
+            last = ended(running, rollout.number)
+            ends.append(end if end == "promoted" else f"{end}: {last.message}; {json.dumps(last.numbers)}")
             seconds.append(time.monotonic() - begin)
         seen = running.seen()
-        wrong = sum(count for what, count in seen.answers.items() if what != "ok")
-    figures = {
+    return {
+        "runs": runs,
         "promoted": ends.count("promoted"),
-        "of": RUNS,
-        "median seconds": round(statistics.median(seconds), 1),
-        "requests": seen.asked,
-        "wrong answers that callers saw": wrong,
+        "otherwise": [end for end in ends if end != "promoted"],
+        "seconds of a rollout": spread(seconds),
+        "of each": [round(one, 1) for one in seconds],
+        "answers seen by callers": seen.answers,
+        "as it should be": ends.count("promoted") == runs,
     }
-    return shown("alarms", figures)
-
-
-def overhead(images: Path) -> dict[str, Any]:
-    """The router against a direct call, in rounds A B B A; processor time at 1,000 requests/s."""
-    figures: dict[str, Any] = {}
-    with environment(images, steps=[10, 100], rollout="margin = 0.0001") as running:
-        [address] = [one.port for one in running.replicas("good")]
-        for connections in (1, 16, 64):
-            pairs = [_round(running.port, address, connections, n % 2 == 1) for n in range(5)]
-            rates = statistics.median(through[0] / direct[0] for through, direct in pairs)
-            times = statistics.median(through[1] - direct[1] for through, direct in pairs)
-            figures[f"{connections} connections: throughput, of a direct call's"] = round(rates, 3)
-            figures[f"{connections} connections: latency added (mean), ms"] = round(1000 * times, 3)
-        for what in ("idle", "in a rollout"):
-            if what == "in a rollout":
-                running.deploy("same")
-                running.until_at(0.1)
-            figures |= {f"{part} {what}, % of a core": value for part, value in _processor(running)}
-    return shown("overhead", figures)
-
-
-def _round(port: int, direct: int, connections: int, swapped: bool) -> tuple[tuple[float, float], ...]:
-    order = (direct, port) if swapped else (port, direct)
-    found = {at: wrk(at, connections) for at in order}
-    return found[port], found[direct]
-
-
-def wrk(port: int, connections: int) -> tuple[float, float]:
-    """Requests a second, and the mean latency in seconds."""
-    with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
-        script.write(SCRIPT)
-        script.flush()
-        command = ["wrk", "-t1", f"-c{connections}", "-d3s", "-s", script.name]
-        url = f"http://127.0.0.1:{port}/predict"
-        out = subprocess.run([*command, url], capture_output=True, text=True, check=True).stdout
-    rate = re.search(r"Requests/sec:\s+([\d.]+)", out)
-    assert rate, out
-    return float(rate[1]), connections / float(rate[1])
-
-
-def _processor(running: given.Running, seconds: float = 15.0) -> Iterator[tuple[str, float]]:
-    assert running.process is not None
-    parts = {"controller": running.process.pid, "envoy": running.envoy.pid() or 0}
-    running.load(1000)
-    time.sleep(3.0)
-    before = {name: _ticks(pid) for name, pid in parts.items()}
-    time.sleep(seconds)
-    after = {name: _ticks(pid) for name, pid in parts.items()}
-    asked = running.seen().asked / (seconds + 3.0)
-    hertz = os.sysconf("SC_CLK_TCK")
-    yield "requests a second", round(asked)
-    for name in parts:
-        yield name, round(100 * (after[name] - before[name]) / hertz / seconds, 1)
-
-
-def _ticks(pid: int) -> int:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return int(fields[11]) + int(fields[12])
-
-
-def shown(name: str, figures: dict[str, Any]) -> dict[str, Any]:
-    for what, value in figures.items():
-        print(f"{name:<9} {what:<52} {value}", flush=True)
-    return figures
 
 
 if __name__ == "__main__":

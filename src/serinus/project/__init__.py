@@ -294,7 +294,7 @@ class Rollout:
     """Share of the candidate's answers that may be errors, whatever stable does."""
     violations: float | None = _key(None, ge=0, lt=1)
     """Share of the candidate's answers that may break the contract, whatever stable does."""
-    slow: str = _key("abort", pattern=r"^(?:hold|abort|ignore)$")
+    slow: str = _key("hold", pattern=r"^(?:hold|abort|ignore)$")
     """What happens when the candidate has more slow answers than stable: those that take a fifth and a
     millisecond longer than stable's 95th percentile."""
     drift: str = _key("hold", pattern=r"^(?:hold|abort|ignore)$")

@@ -28,6 +28,8 @@ ABSOLUTE = "absolute "
 """What the name of a test against a rate that a project tolerates begins with: ``absolute errors``."""
 
 _SHARES = {"violations": 3, "errors": 3, "slow": 2, "refusals": 1, "traffic": 1}
+_PASSING = ("traffic", "slow")
+"""Tests that are judged by their value now, since what they see may pass."""
 _ABSOLUTE_SHARE = 2
 _BAKE_SHARE = 0.1
 _CERTAIN = 700.0  # the log of a factor beyond every bound, of which the exponential is still a float
@@ -68,12 +70,13 @@ class Metric:
 
     @property
     def crossed(self) -> bool:
-        """Whether it has ever reached its bound; of ``traffic``, whether it is there now.
+        """Whether it has ever reached its bound; of ``traffic`` and ``slow``, whether it is there now.
 
         An attempt counts when it has ended. So while the candidate's first answers are slow to come, its part
-        of the traffic looks too small, and no longer does when they have come.
+        of the traffic looks too small, and no longer does when they have come. Slow answers come in bursts,
+        which are no draws each by itself: when a process stalls, all of its requests are slow.
         """
-        return (self.log_e if self.name == "traffic" else self.highest) >= self.bound
+        return (self.log_e if self.name in _PASSING else self.highest) >= self.bound
 
     def after(self, weight: float, candidate: int, others: int) -> Metric:
         """With further events, of which each was the candidate's with probability ``weight`` at most.

@@ -44,7 +44,7 @@ class Policy:
     alpha: float = 0.01
     errors: float | None = None
     violations: float | None = None
-    slow: str = "abort"
+    slow: str = "hold"
     drift: str = "hold"
     mirror: float = 1.0
     answers: int = 300
