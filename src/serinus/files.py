@@ -47,14 +47,17 @@ def write_atomically(path: Path, data: bytes, *, durable: bool = False, mode: in
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Be the only one, among threads and processes, who changes something in a folder meanwhile."""
+def alone(folder: Path) -> Iterator[int]:
+    """Be the only one, among threads and processes, who changes something in a folder meanwhile.
+
+    Gives the descriptor of the folder, on which the lock is: nobody replaces that.
+    """
     import fcntl
 
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
+        yield handle
     finally:
         os.close(handle)
 

@@ -371,10 +371,3 @@ async def _answer(reader: asyncio.StreamReader) -> Answer:
     first, *lines = head.decode("latin-1").split("\r\n")
     headers = {n.strip().lower(): v.strip() for n, _, v in (line.partition(":") for line in lines if line)}
     return Answer(int(first.split(" ")[1]), headers, await _body(reader, headers))
-
-
-def free_port() -> int:
-    """A port on which nothing listens now."""
-    with socket.socket() as sock:
-        sock.bind((HOST, 0))
-        return int(sock.getsockname()[1])

@@ -13,6 +13,28 @@ from typing import Any
 
 import given
 import pytest
+from backends import Backend
+from stage import Stage
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """One Envoy for a module."""
+    made = Stage(tmp_path_factory.mktemp("router"))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def stable(stage: Stage) -> Backend:
+    """The version in charge, on the stage of the module."""
+    return stage.backend("stable")
+
+
+@pytest.fixture
+def candidate(stage: Stage) -> Backend:
+    """The new one."""
+    return stage.backend("candidate")
 
 
 @pytest.fixture(scope="session")

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from backends import Backend, Behaviour, Caller, Loop, free_port, good
+from backends import Backend, Behaviour, Caller, Loop, good
 
+from parts import free_port
 from serinus.environment.envoy import Settings
 from serinus.environment.envoy.router import Envoy
 from serinus.rollout import Attempt, Routing

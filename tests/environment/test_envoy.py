@@ -26,28 +26,11 @@ from serinus.rollout import Arm, Attempt, Routing, Sticky
 pytestmark = pytest.mark.envoy
 
 
-@pytest.fixture(scope="module")
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    made = Stage(tmp_path_factory.mktemp("router"))
-    yield made
-    made.close()
-
-
 @pytest.fixture
 def own(tmp_path: Path) -> Iterator[Stage]:
     made = Stage(tmp_path / "router", linger=0.0)
     yield made
     made.close()
-
-
-@pytest.fixture
-def stable(stage: Stage) -> Backend:
-    return stage.backend("stable")
-
-
-@pytest.fixture
-def candidate(stage: Stage) -> Backend:
-    return stage.backend("candidate")
 
 
 # Who gets what

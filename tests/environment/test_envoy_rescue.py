@@ -3,35 +3,18 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import backends
 import pytest
-from backends import Ask, Backend, Behaviour, free_port
+from backends import Ask, Backend, Behaviour
 from stage import Stage, until
 
+from parts import free_port
 from serinus.rollout import Arm
 
 pytestmark = pytest.mark.envoy
 ASKED = 200
-
-
-@pytest.fixture(scope="module")
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    made = Stage(tmp_path_factory.mktemp("router"))
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def stable(stage: Stage) -> Backend:
-    return stage.backend("stable")
-
-
-@pytest.fixture
-def candidate(stage: Stage) -> Backend:
-    return stage.backend("candidate")
 
 
 BROKEN = {

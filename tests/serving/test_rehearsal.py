@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serinus.contract import UNKNOWN, Contract, Example
+from serinus.contract.differences import TOLERANCE, differences
 from serinus.contract.violations import compile as compile_schema
 from serinus.serving.answers import Answer, Problem
 from serinus.serving.app import Opened
-from serinus.serving.examples import TOLERANCE, differences, rehearse
+from serinus.serving.examples import rehearse
 from serinus.serving.service import Service
 
 JSON = st.recursive(

@@ -21,6 +21,7 @@ from serinus.registry import Descriptor
 from serinus.registry.layout import Layout
 from serinus.registry.places import Connect, connect
 from serinus.runtimes import Running, Runtime
+from serinus.serving import VIOLATION
 
 if TYPE_CHECKING:
     import httpx
@@ -188,7 +189,7 @@ class Service:
             connection.close()
             raise
         self._idle.append(connection)
-        return answer.status, answer.headers.get("serinus-violation"), content
+        return answer.status, answer.headers.get(VIOLATION), content
 
     @cached_property
     def _target(self) -> str:

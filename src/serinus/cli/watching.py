@@ -20,8 +20,8 @@ from serinus.environment.status import (
     ShadowStatus,
     Status,
     VersionStatus,
-    per_cent,
 )
+from serinus.rollout.policy import per_cent
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -24,6 +24,7 @@ from serinus.environment.place import absolute
 from serinus.environment.status import Event, Named, Status
 from serinus.environment.wire import Wire, located
 from serinus.errors import ControlError
+from serinus.rollout.policy import per_cent
 from serinus.rollout.state import End
 
 _ENDS = {"promote": End.PROMOTED, "abort": End.ABORTED, "supersede": End.SUPERSEDED}
@@ -328,4 +329,4 @@ def _stands(status: Status) -> str:
     rollout = status.rollout
     if rollout is None:
         return "under way"
-    return f"{rollout.phase} at {rollout.weight * 100:g} %, waits for {rollout.waits or 'nothing'}"
+    return f"{rollout.phase} at {per_cent(rollout.weight)}, waits for {rollout.waits or 'nothing'}"

@@ -17,8 +17,8 @@ from serinus.environment.status import (
     ShadowStatus,
     Status,
     VersionStatus,
-    per_cent,
 )
+from serinus.rollout.policy import per_cent
 
 _BOX = "border:1px solid #8886;border-radius:6px;padding:.7em 1em;max-width:56em"
 _CELL = "text-align:left;padding:.15em .8em .15em 0;border:0"

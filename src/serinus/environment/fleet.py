@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from serinus.environment import ports
+from serinus.environment.beside import Job, Spawn, beside
 from serinus.environment.merged import Logs
 from serinus.environment.replicas import Begun, Images, Limits, Starter, begun, terms_of, version_of
 from serinus.environment.supervise import (
@@ -39,8 +40,6 @@ from serinus.runtimes.wait import UNFIT, Fetch, fetch
 
 log = logging.getLogger("serinus.environment")
 
-Job = Callable[[], None]
-"""Something that takes its time."""
 LEAD = 2.0
 """Seconds between the moment that a replica is out of sight and the moment that it is told to stop."""
 PATIENCE = 300.0
@@ -52,11 +51,6 @@ _FIRST, _LONGEST = 0.02, 0.25
 """Seconds between two questions to a replica that is not ready."""
 _ADOPTION = 2.0
 """Seconds that replicas which were found may take to answer before others are let in."""
-
-
-def beside(job: Job) -> None:
-    """Do it in a thread."""
-    threading.Thread(target=job, name="fleet", daemon=True).start()
 
 
 @dataclass(slots=True)
@@ -107,7 +101,7 @@ class RuntimeFleet:
         patience: float = PATIENCE,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
-        spawn: Callable[[Job], None] = beside,
+        spawn: Spawn = beside,
         fetch: Fetch = fetch,
     ) -> None:
         self._environment, self._runtime = environment, runtime

@@ -24,6 +24,7 @@ from serinus.rollout.seen import Probed
 from serinus.rollout.state import Version
 from serinus.runtimes.launch import read
 from serinus.runtimes.rootfs import root
+from serinus.serving import VERSION
 
 MOST = 100
 """Examples of each version that are asked."""
@@ -55,11 +56,11 @@ def asker(host: str, port: int, route: str, timeout: float) -> Ask:
 
     def ask(body: bytes) -> Answer:
         connection = http.client.HTTPConnection(host, port, timeout=timeout)
-        headers = {"Content-Type": "application/json", "serinus-version": "candidate"}
+        headers = {"Content-Type": "application/json", VERSION: "candidate"}
         try:
             connection.request("POST", route, body, headers)
             response = connection.getresponse()
-            return Answer(response.status, response.headers.get("serinus-version", ""), response.read())
+            return Answer(response.status, response.headers.get(VERSION, ""), response.read())
         finally:
             connection.close()
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from serinus.rollout.drift import Interval
+from serinus.runtimes import wait
 
 Address = tuple[str, int]
 Fetch = Callable[[Address], str]
@@ -36,15 +37,12 @@ class Counted:
 
 def fetch(address: Address) -> str:
     """GET ``/metrics``."""
-    connection = http.client.HTTPConnection(*address, timeout=_TIMEOUT)
+    host, port = address
     try:
-        connection.request("GET", "/metrics")
-        response = connection.getresponse()
-        return response.read().decode("utf-8", "replace") if response.status == 200 else ""
+        status, body = wait.fetch(f"http://{host}:{port}/metrics", _TIMEOUT)
     except http.client.HTTPException as error:
         raise OSError(str(error)) from None
-    finally:
-        connection.close()
+    return body.decode("utf-8", "replace") if status == 200 else ""
 
 
 def parse(text: str, route: str) -> Counted:

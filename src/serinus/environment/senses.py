@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,28 +9,22 @@ from dataclasses import dataclass, field
 import orjson
 
 from serinus.environment import scrape
+from serinus.environment.beside import Spawn, beside
 from serinus.environment.probe import Ask, Promises, probe, promised
 from serinus.errors import SerinusError
 from serinus.rollout import Fleet, Found, Routing
 from serinus.rollout.compare import Answered, Pairing
 from serinus.rollout.drift import Interval
-from serinus.rollout.run import Senses
+from serinus.rollout.run import Sensed
 from serinus.rollout.seen import Probed
 from serinus.rollout.state import Phase, Rollout, State
 
 EVERY = 1.0
 """Seconds between two looks at the counters of the replicas."""
-Spawn = Callable[[Callable[[], None]], None]
-"""Does something beside."""
 Pairs = tuple[tuple[Answered, Answered], ...]
 
 
-def beside(job: Callable[[], None]) -> None:
-    """Do it in a thread."""
-    threading.Thread(target=job, name="senses", daemon=True).start()
-
-
-class Environs(Senses):
+class Environs:
     """What is seen of an environment beside attempts and replicas.
 
     Args:
@@ -57,9 +50,7 @@ class Environs(Senses):
         self._shadow = _Shadow(fleet)
         self._probe = _Probe(ask, promises, spawn)
 
-    def look(
-        self, state: State, found: Mapping[str, Found], routing: Routing | None
-    ) -> tuple[tuple[Interval, ...], Pairs, Probed | None]:
+    def look(self, state: State, found: Mapping[str, Found], routing: Routing | None) -> Sensed:
         """What has come since the last look; returns at once."""
         rollout = state.rollout
         if rollout is None or state.stable is None:

@@ -235,8 +235,3 @@ class Event:
     message: str
     numbers: Mapping[str, Any] = field(default_factory=dict, hash=False)
     """What the decision was made from."""
-
-
-def per_cent(share: float) -> str:
-    """A share for people: ``5 %``, ``0.25 %``."""
-    return f"{share * 100:.4g} %"

@@ -14,7 +14,7 @@ import threading
 from pathlib import Path
 
 from serinus.errors import ControlError
-from serinus.files import temporary
+from serinus.files import write_atomically
 
 log = logging.getLogger("serinus.environment")
 
@@ -39,15 +39,9 @@ def rotate(path: Path) -> str:
         ControlError: it cannot be written; the one before is in force.
     """
     token = secrets.token_urlsafe(32)
-    beside = temporary(path.parent)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Never readable by others, not for a moment: so it is made with its mode.
-        with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(f"{token}\n")
-        beside.replace(path)
+        write_atomically(path, f"{token}\n".encode(), mode=0o600)
     except OSError as error:
-        beside.unlink(missing_ok=True)
         raise ControlError(
             f"the token {path} cannot be written: {error.strerror or error}",
             "See that this user may write there and the disk has room.",

@@ -28,8 +28,8 @@ from serinus.environment.server import Server
 from serinus.environment.webhooks import Webhooks
 from serinus.errors import NotFound
 from serinus.events import Noted, Observer, ignore
+from serinus.image.build import layout_of
 from serinus.project import Project
-from serinus.registry import Descriptor
 from serinus.registry.layout import Layout
 from serinus.rollout.command import Deploy
 from serinus.rollout.journal import Journal, Point, Recorded, nowhere
@@ -93,9 +93,10 @@ def run(
         NotFound: there is no such image.
     """
     with ExitStack() as stack:
-        parts = stack.enter_context(_parts(project, observer, runtime, point))
+        engine = stack.enter_context(_engine(project, runtime, point))
+        parts = stack.enter_context(_parts(project, engine, observer))
         first = _first(project, parts, image, observer)
-        parts.start()
+        engine.start()
         if first is not None:
             parts.controller.submit(first)
         ended = threading.Event()
@@ -104,15 +105,16 @@ def run(
         stack.callback(thread.join)
         stack.callback(ended.set)
         parts.server.start()
-        place.announce(parts.folder, parts.server.url)
-        stack.callback(place.withdraw, parts.folder)
-        ready(Started(parts.facts.name, parts.facts.url, parts.server.url, str(parts.folder)))
+        place.announce(engine.folder, parts.server.url)
+        stack.callback(place.withdraw, engine.folder)
+        ready(Started(parts.facts.name, parts.facts.url, parts.server.url, str(engine.folder)))
         stop.wait()
         parts.control.close()
         parts.server.close()
         ended.set()
         thread.join()
-        parts.close(stop=not keep)
+        engine.close(stop=not keep)
+        parts.hooks.close()
     return 0
 
 
@@ -122,25 +124,23 @@ def down(project: Project, *, runtime: Runtime | None = None) -> None:
     Raises:
         JournalError: its controller runs: stop that.
     """
-    with _parts(project, ignore, runtime, nowhere, serve=False) as parts:
-        parts.start()
-        parts.close(stop=True)
+    with _engine(project, runtime, nowhere) as engine:
+        engine.start()
+        engine.close(stop=True)
 
 
 @dataclass(frozen=True)
-class _Parts:
-    """What an environment is made of."""
+class _Engine:
+    """What serves callers, and goes on when the rest is gone; and what is known of it."""
 
     folder: Path
-    facts: Facts
+    name: str
+    """Of the environment."""
     journal: Journal
+    layout: Layout
+    """Holds the image of every version."""
     router: Envoy
     fleet: RuntimeFleet
-    controller: Controller
-    admission: Admission
-    control: Control
-    server: Server
-    hooks: Webhooks
 
     def start(self) -> None:
         """Start router and fleet, or adopt what runs of them."""
@@ -154,67 +154,85 @@ class _Parts:
         else:
             self.router.close()
         self.fleet.close(stop=stop)
-        self.hooks.close()
 
 
 @contextmanager
-def _parts(
-    project: Project, observer: Observer, runtime: Runtime | None, point: Point, *, serve: bool = True
-) -> Iterator[_Parts]:
-    """Put the parts together; what can be refused is refused before anything is started."""
-    table, folder = project.environment, place.folder_of(project.root)
+def _engine(project: Project, runtime: Runtime | None, point: Point) -> Iterator[_Engine]:
+    """Take hold of an environment's folder; nothing is started yet."""
+    table, folder, layout = project.environment, place.folder_of(project.root), layout_of(project)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     folder.chmod(0o700)
-    idle = policy(project)
     name = table.name or project.service.name
-    port = table.port or project.service.port
     journal = Journal(folder / JOURNAL, point=point)
-    with ExitStack() as stack:
-        stack.callback(journal.close)
-        admission = Admission(project, observer=observer)
-        settings = Settings(host=table.host, port=port, max_body=project.service.max_body)
-        router = Envoy(folder / "router", settings)
+    try:
+        settings = Settings(host=table.host, port=_port(project), max_body=project.service.max_body)
         fleet = RuntimeFleet(
             place.known_as(name, folder),
             runtime or named(table.runtime, state=folder / SANDBOXES),
-            _images(admission.layout),
+            lambda digest: (layout, layout.resolve(digest)),
             folder / "replicas",
             limits=Limits(table.memory, table.cpus),
             grace=project.service.grace + _GRACE,
         )
-        listeners: list[Callable[[Recorded], None]] = []
-
-        def told(one: Recorded) -> None:  # to be told are parts that need the controller themselves
-            everyone(*listeners)(one)
-
-        controller = Controller(
-            journal,
-            router,
-            fleet,
-            idle=idle,
-            replicas=table.replicas,
-            senses=Environs(fleet, asker(_local(table.host), port, idle.route, 2 * idle.deadline + 5)),
-            told=told,
-        )
-        facts = Facts(name, f"http://{_local(table.host)}:{port}", table.replicas)
-        control = Control(
-            facts,
-            controller,
-            journal,
-            admission,
-            policy=lambda strategy: policy(project, strategy),
-            logs=fleet.logs,
-        )
-        hooks = Webhooks(project.rollout.webhooks, name, name_of=control.name_of)
-        listeners += [control.told, hooks, lambda one: observer(Noted(_line(one, control)))]
-        tokens.ensure(place.token_file(folder))
-        server = Server(control, tokens.Watched(place.token_file(folder)), port=table.control if serve else 0)
-        stack.callback(server.close)
-        yield _Parts(folder, facts, journal, router, fleet, controller, admission, control, server, hooks)
+        yield _Engine(folder, name, journal, layout, Envoy(folder / "router", settings), fleet)
+    finally:
+        journal.close()
 
 
-def _images(layout: Layout) -> Callable[[str], tuple[Layout, Descriptor]]:
-    return lambda digest: (layout, layout.resolve(digest))
+@dataclass(frozen=True)
+class _Parts:
+    """What commands an engine, and answers those who ask for it."""
+
+    facts: Facts
+    controller: Controller
+    admission: Admission
+    control: Control
+    server: Server
+    hooks: Webhooks
+
+
+@contextmanager
+def _parts(project: Project, engine: _Engine, observer: Observer) -> Iterator[_Parts]:
+    """Put the parts together; what can be refused is refused before anything is started."""
+    table, idle = project.environment, policy(project)
+    host, port = _local(table.host), _port(project)
+    admission = Admission(project, engine.layout, observer=observer)
+    listeners: list[Callable[[Recorded], None]] = []
+
+    def told(one: Recorded) -> None:  # to be told are parts that need the controller themselves
+        everyone(*listeners)(one)
+
+    controller = Controller(
+        engine.journal,
+        engine.router,
+        engine.fleet,
+        idle=idle,
+        replicas=table.replicas,
+        senses=Environs(engine.fleet, asker(host, port, idle.route, 2 * idle.deadline + 5)).look,
+        told=told,
+    )
+    facts = Facts(engine.name, f"http://{host}:{port}", table.replicas)
+    control = Control(
+        facts,
+        controller,
+        engine.journal,
+        admission,
+        policy=lambda strategy: policy(project, strategy),
+        logs=engine.fleet.logs,
+    )
+    hooks = Webhooks(project.rollout.webhooks, engine.name, name_of=control.name_of)
+    listeners += [control.told, hooks, lambda one: observer(Noted(_line(one, control)))]
+    file = place.token_file(engine.folder)
+    tokens.ensure(file)
+    server = Server(control, tokens.Watched(file), port=table.control)
+    try:
+        yield _Parts(facts, controller, admission, control, server, hooks)
+    finally:
+        server.close()
+
+
+def _port(project: Project) -> int:
+    return project.environment.port or project.service.port
 
 
 def _local(host: str) -> str:

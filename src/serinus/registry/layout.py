@@ -12,7 +12,6 @@ more than the writing itself: after a power cut one may be short, and a short bl
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import time
@@ -22,7 +21,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from serinus.errors import NotFound, RegistryError
-from serinus.files import TEMPORARY, temporary, write_atomically
+from serinus.files import TEMPORARY, alone, temporary, write_atomically
 from serinus.registry import INDEX, Descriptor
 from serinus.registry.blobs import NewBlob, explained
 from serinus.registry.content import (
@@ -331,18 +330,14 @@ class Layout:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """Hold the folder alone. The lock is on the folder itself, which nobody replaces."""
+        """Hold the folder alone."""
         with explained(self.root):
             self.root.mkdir(parents=True, exist_ok=True)
-            folder = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                fcntl.flock(folder, fcntl.LOCK_EX)
+            with alone(self.root) as folder:
                 if not (self.root / "oci-layout").exists():
                     self._replace("oci-layout", _VERSION)
                 yield
                 os.fsync(folder)
-            finally:
-                os.close(folder)
 
     def _replace_index(self, entries: Entries) -> None:
         document = {"schemaVersion": 2, "mediaType": INDEX, "manifests": list(entries)}

@@ -13,8 +13,8 @@ from serinus.errors import RolloutError
 from serinus.rollout import decide as deciding
 from serinus.rollout.drift import Drift
 from serinus.rollout.evidence import Evidence
-from serinus.rollout.policy import Policy, Strategy, as_undo
-from serinus.rollout.seen import Decision, entry
+from serinus.rollout.policy import Policy, Strategy, as_undo, per_cent
+from serinus.rollout.seen import Decision, changed, entry
 from serinus.rollout.state import Entry, Phase, Rollout, State, Version
 
 
@@ -55,8 +55,6 @@ class Undo:
     """Back to the version before, whatever is under way."""
 
     policy: Policy
-    version: Version | None = None
-    """The version before, where it has to be started again."""
 
 
 Command = Deploy | Promote | Abort | Pause | Resume | Undo
@@ -158,7 +156,7 @@ def _undo(state: State, wanted: Undo, now: float) -> Decision:
         return deciding.abort(state, "a person asked to undo it")
     if state.previous is None:
         raise RolloutError("there is no version before the one in charge", "Deploy the one you want.")
-    version = wanted.version or state.versions[state.previous]
+    version = state.versions[state.previous]
     began = _begin(state, version, as_undo(wanted.policy), now)
     said = entry(began.state, "undo", f"back to {version.name}")
     return Decision(began.state, (said, *began.entries))
@@ -180,17 +178,17 @@ def _promote(state: State, full: bool) -> Decision:
         baking = deciding.bake(state)
         return Decision(baking.state, (passed, *baking.entries))
     if rollout.phase is Phase.SHADOWING:
-        opened = replace(state, rollout=replace(rollout, opened=(*rollout.opened, 0)))
+        opened = changed(state, opened=(*rollout.opened, 0))
         return deciding.leave_shadow(opened, "a person passed it")
     if rollout.held == "gate":
         return _open(state, rollout, rollout.step + 1)
-    opened = replace(state, rollout=replace(rollout, opened=(*rollout.opened, rollout.step + 1)))
+    opened = changed(state, opened=(*rollout.opened, rollout.step + 1))
     return deciding.pass_step(opened, "a person passed it", by="a person")
 
 
 def _open(state: State, rollout: Rollout, step: int) -> Decision:
-    after = replace(state, rollout=replace(rollout, opened=(*rollout.opened, step), held=""))
-    share = f"{rollout.policy.steps[step] * 100:g} %"
+    after = changed(state, opened=(*rollout.opened, step), held="")
+    share = per_cent(rollout.policy.steps[step])
     return Decision(after, (entry(after, "gate", f"a person opened the gate before {share}", step=step),))
 
 
@@ -198,6 +196,6 @@ def _paused(state: State, paused: bool) -> Decision:
     rollout = state.rollout
     if rollout is None or rollout.paused == paused:
         return Decision(state)
-    after = replace(state, rollout=replace(rollout, paused=paused))
+    after = changed(state, paused=paused)
     kind, message = ("pause", "a person paused it") if paused else ("resume", "a person resumed it")
     return Decision(after, (entry(after, kind, message),))

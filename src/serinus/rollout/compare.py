@@ -5,10 +5,14 @@ Answers are joined by the request's id, which the router gives to a request and 
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
+
+from serinus.contract.differences import same
+from serinus.contract.wire import pointer as token
 
 _KEPT = 5
 """Disagreements that are kept as examples."""
@@ -86,8 +90,6 @@ class Comparison:
 
 
 def _shown(answered: Answered) -> str:
-    import json
-
     text = json.dumps(answered.answer, ensure_ascii=False)
     return f"{answered.status} {text}"[:_LONGEST]
 
@@ -101,18 +103,12 @@ def differs(one: Any, other: Any, tolerance: float, pointer: str = "") -> str | 
         return _members(one, other, tolerance, pointer)
     if isinstance(one, list) and isinstance(other, list):
         return _items(one, other, tolerance, pointer)
-    if isinstance(one, bool) or isinstance(other, bool):
-        return None if one is other else pointer
-    if isinstance(one, int | float) and isinstance(other, int | float):
-        return None if math.isclose(one, other, rel_tol=tolerance, abs_tol=tolerance) else pointer
-    return None if type(one) is type(other) and one == other else pointer
+    return None if same(one, other, tolerance) else pointer
 
 
 def _members(one: Mapping[str, Any], other: Mapping[str, Any], tolerance: float, pointer: str) -> str | None:
-    from serinus.contract.wire import pointer as token
-
     for name in [*one, *(name for name in other if name not in one)]:
-        below = f"{pointer}{token((name,))}"
+        below = pointer + token((name,))
         if name not in one or name not in other:
             return below
         if (found := differs(one[name], other[name], tolerance, below)) is not None:

@@ -115,4 +115,9 @@ class Users:
 def p95(seconds: Sequence[float]) -> float | None:
     """The 95th percentile of latencies; None of fewer than 100 that are numbers."""
     known = sorted(value for value in seconds if math.isfinite(value))
-    return known[math.ceil(0.95 * len(known)) - 1] if len(known) >= _FEWEST else None
+    return quantile(known, 0.95) if len(known) >= _FEWEST else None
+
+
+def quantile(ordered: Sequence[float], share: float) -> float | None:
+    """The nearest-rank quantile of values in ascending order; None without any."""
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)] if ordered else None

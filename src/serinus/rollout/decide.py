@@ -8,14 +8,14 @@ while the traffic is judged.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 from serinus.rollout import Health, Tally
 from serinus.rollout.evidence import ABSOLUTE, Evidence, promise
-from serinus.rollout.policy import Strategy
-from serinus.rollout.seen import Decision, Probed, Seen, changed, count, entry, idle, percent, rollout_of
+from serinus.rollout.policy import Strategy, per_cent
+from serinus.rollout.seen import Decision, Probed, Seen, changed, count, entry, idle, rollout_of
 from serinus.rollout.state import Phase, Rollout, State
 
 CRASHES = 5
@@ -44,20 +44,20 @@ def decide(state: State, seen: Seen) -> Decision:
 # Against it
 
 
-def _reasons_against(rollout: Rollout, seen: Seen) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Why the candidate is to be sent back, and the numbers of that."""
+def _reasons_against(rollout: Rollout, seen: Seen) -> Iterator[tuple[str, str]]:
+    """Why the candidate is to be sent back, and what showed it."""
     for name in rollout.evidence.crossed:
         if name != "traffic" and (name != "slow" or rollout.policy.slow == "abort"):
-            yield _against(rollout, name), {"metric": name}
+            yield _against(rollout, name), name
     if rollout.drift.crossed and rollout.policy.drift == "abort":
-        yield "the candidate's predictions differ from stable's", {"metric": "drift"}
+        yield "the candidate's predictions differ from stable's", "drift"
     doing = seen.found.get(rollout.candidate)
     if doing is not None and doing.health is Health.FAILING:
-        yield f"the candidate does not run: {doing.why}", {"metric": "health"}
+        yield f"the candidate does not run: {doing.why}", "health"
     if rollout.crashes >= CRASHES:
-        yield f"the candidate's replicas ended {rollout.crashes} times", {"metric": "crashes"}
+        yield f"the candidate's replicas ended {rollout.crashes} times", "crashes"
     if rollout.phase is Phase.PROBING and (probed := _probed(rollout, seen)) and probed.faults:
-        yield f"an example through the router: {probed.faults[0]}", {"metric": "examples"}
+        yield f"an example through the router: {probed.faults[0]}", "examples"
 
 
 def _against(rollout: Rollout, name: str) -> str:
@@ -69,9 +69,9 @@ def _against(rollout: Rollout, name: str) -> str:
     return f"the candidate has more {what} than {than}"
 
 
-def abort(state: State, reason: str, numbers: Mapping[str, Any] | None = None) -> Decision:
+def abort(state: State, reason: str, metric: str = "") -> Decision:
     """Send the candidate back: all traffic to stable, from the next routing on."""
-    said = entry(state, "abort", reason, **dict(numbers or {}))
+    said = entry(state, "abort", reason, **({"metric": metric} if metric else {}))
     return Decision(replace(state, rollout=None).pruned(), (said,))
 
 
@@ -148,7 +148,9 @@ def _stepping(state: State, seen: Seen) -> Decision:
     if not shown.shown:
         return _wait(state, *_more(rollout, shown.needed))
     if rollout.elapsed < policy.minimum:
-        return _wait(state, "", f"{policy.minimum - rollout.elapsed:.0f} s more at {percent(rollout.weight)}")
+        return _wait(
+            state, "", f"{policy.minimum - rollout.elapsed:.0f} s more at {per_cent(rollout.weight)}"
+        )
     if _closed(rollout, rollout.step + 1):
         return _wait_at_gate(state, rollout.step + 1)
     return pass_step(state, "its promise is shown", bound=shown.bound)
@@ -157,8 +159,8 @@ def _stepping(state: State, seen: Seen) -> Decision:
 def pass_step(state: State, why: str, **numbers: Any) -> Decision:
     """Leave this step for the next."""
     rollout = rollout_of(state)
-    said = entry(state, "pass", f"{percent(rollout.weight)} passed: {why}", step=rollout.step, **numbers)
-    stepped = _step(changed(state, passed=(*rollout.passed, rollout.step)), rollout.step + 1)
+    said = entry(state, "pass", f"{per_cent(rollout.weight)} passed: {why}", step=rollout.step, **numbers)
+    stepped = _step(state, rollout.step + 1)
     return Decision(stepped.state, (said, *stepped.entries))
 
 
@@ -171,7 +173,7 @@ def _step(state: State, step: int) -> Decision:
     if share >= 1.0:
         return bake(state)
     state = _enter(state, Phase.STEPPING, step=step)
-    return Decision(state, (entry(state, "step", f"{percent(share)} of the traffic"),))
+    return Decision(state, (entry(state, "step", f"{per_cent(share)} of the traffic"),))
 
 
 def bake(state: State) -> Decision:
@@ -271,7 +273,7 @@ def _closed(rollout: Rollout, step: int) -> bool:
 
 
 def _wait_at_gate(state: State, step: int) -> Decision:
-    share = percent(rollout_of(state).policy.steps[step])
+    share = per_cent(rollout_of(state).policy.steps[step])
     return _wait(state, "gate", f"`serinus promote` before {share}")
 
 
@@ -281,7 +283,7 @@ def _wait(state: State, held: str, what: str) -> Decision:
     after = changed(state, waits=what, held=held)
     if held in ("", rollout.held, *_UNTOLD):
         return Decision(after)
-    return Decision(after, (entry(after, "hold", f"holds at {percent(rollout.weight)}: waits for {what}"),))
+    return Decision(after, (entry(after, "hold", f"holds at {per_cent(rollout.weight)}: waits for {what}"),))
 
 
 def _enter(state: State, phase: Phase, step: int = 0) -> State:

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 from serinus.errors import RolloutError
-from serinus.project import Environment, Project
+from serinus.project import Project
 from serinus.rollout import Sticky
 
 _LEAST_TIMEOUT = 1.0
@@ -148,6 +148,11 @@ def _misfits(made: Policy) -> Iterator[str]:
             yield f"rollout.steps has {step * 100:g}; the router splits in hundredths of a per cent"
 
 
+def per_cent(share: float) -> str:
+    """A share for people: ``5 %``, ``0.25 %``."""
+    return f"{share * 100:.4g} %"
+
+
 def slow_beyond(p95: float | None) -> float | None:
     """Seconds beyond which an answer is slow; None while stable's 95th percentile is not known.
 
@@ -159,16 +164,3 @@ def slow_beyond(p95: float | None) -> float | None:
 def as_undo(policy: Policy) -> Policy:
     """The same, for the way back to the version before."""
     return replace(policy, strategy=Strategy.UNDO)
-
-
-def check_runtime(environment: Environment) -> None:
-    """Hold the table ``[environment]`` to what its runtime can do.
-
-    Raises:
-        RolloutError: a limit that the runtime does not have.
-    """
-    if environment.runtime == "sandbox" and environment.cpus is not None:
-        raise RolloutError(
-            f"environment.cpus = {environment.cpus:g}, and the sandbox cannot limit processors",
-            "Leave it out, or set environment.runtime to docker or podman.",
-        )

@@ -37,14 +37,14 @@ _LATENCIES = 2000
 """Latest answers of stable whose 95th percentile is frozen when a rollout begins."""
 
 
-class Senses:
-    """What else can be seen of an environment, beside attempts and replicas; here: nothing."""
+Sensed = tuple[tuple[Interval, ...], tuple[tuple[Answered, Answered], ...], Probed | None]
+"""New predictions, new pairs of answers, and what the examples have shown."""
+Senses = Callable[[State, Mapping[str, Found], Routing | None], Sensed]
+"""What else can be seen of an environment, beside attempts and replicas; returns at once."""
 
-    def look(
-        self, state: State, found: Mapping[str, Found], routing: Routing | None
-    ) -> tuple[tuple[Interval, ...], tuple[tuple[Answered, Answered], ...], Probed | None]:
-        """New predictions, new pairs of answers, and what the examples have shown; returns at once."""
-        return (), (), None
+
+def _nothing(state: State, found: Mapping[str, Found], routing: Routing | None) -> Sensed:
+    return (), (), None
 
 
 Told = Callable[[Recorded], None]
@@ -91,7 +91,7 @@ class Controller:
         *,
         idle: Policy,
         replicas: int = 1,
-        senses: Senses | None = None,
+        senses: Senses = _nothing,
         told: Told = _ignore,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
@@ -101,7 +101,7 @@ class Controller:
         self._fleet = fleet
         self._idle = idle
         self._replicas = replicas
-        self._senses = senses or Senses()
+        self._senses = senses
         self._told = told
         self._clock = clock
         self._monotonic = monotonic
@@ -175,7 +175,7 @@ class Controller:
             trouble, in_force = error.message, False
         self._keep_latencies(attempts)
         self._traffic = self._traffic.after(attempts, self._clock())
-        intervals, pairs, probed = self._senses.look(self._state, found, self._applied if in_force else None)
+        intervals, pairs, probed = self._senses(self._state, found, self._applied if in_force else None)
         seen = Seen(
             now=self._clock(),
             seconds=passed,

@@ -10,7 +10,7 @@ from serinus.rollout import Arm, Attempt, Counts, Found, Tally
 from serinus.rollout.compare import Answered
 from serinus.rollout.drift import Interval
 from serinus.rollout.evidence import tally
-from serinus.rollout.policy import slow_beyond
+from serinus.rollout.policy import per_cent, slow_beyond
 from serinus.rollout.state import Entry, Phase, Rollout, State
 
 WARM, WARMING = 100, 3.0
@@ -113,7 +113,7 @@ def count(state: State, seen: Seen) -> tuple[State, tuple[Entry, ...]]:
         evidence = evidence.after(one, left.get(one.weight))
     for one in tally(seen.attempts, threshold):
         stable = stable + one.stable
-    for one in tally((a for a in judged if a.predicts and a.weight == _exact(rollout)), threshold):
+    for one in tally((a for a in judged if a.predicts and a.weight == rollout.weight), threshold):
         here = Tally(one.weight, here.stable + one.stable, here.candidate + one.candidate)
     drift, comparison = rollout.drift, rollout.comparison
     for interval in seen.predictions:
@@ -137,7 +137,7 @@ def count(state: State, seen: Seen) -> tuple[State, tuple[Entry, ...]]:
     )
     state = replace(state, rollout=after, base=state.base.after(stable) if stable.total else state.base)
     if _bad(here.candidate) and not _bad(rollout.here.candidate):
-        message = f"a failed answer of the candidate at {percent(rollout.weight)} was answered by stable"
+        message = f"a failed answer of the candidate at {per_cent(rollout.weight)} was answered by stable"
         return state, (entry(state, "rescue", message),)
     return state, ()
 
@@ -151,15 +151,5 @@ def _judges(rollout: Rollout, attempt: Attempt) -> bool:
     return 0.0 < attempt.weight < 1.0
 
 
-def _exact(rollout: Rollout) -> float:
-    """The weight that is wanted, as the router has it: in ten-thousandths."""
-    return round(rollout.weight * 10_000) / 10_000
-
-
 def _bad(counts: Counts) -> int:
     return counts.violations + counts.errors
-
-
-def percent(share: float) -> str:
-    """``12.5 %``."""
-    return f"{share * 100:g} %"

@@ -74,8 +74,6 @@ class Rollout:
     """Seconds in this phase and step in which the traffic was judged."""
     here: Tally = field(default_factory=lambda: Tally(0.0))
     """What this step has shown."""
-    passed: tuple[int, ...] = ()
-    """Steps whose promise was shown, or which a person passed."""
     opened: tuple[int, ...] = ()
     """Steps whose gate a person opened."""
     paused: bool = False
@@ -170,7 +168,6 @@ _PLAIN = (
         "phase",
         "step",
         "elapsed",
-        "passed",
         "opened",
         "asked",
         "asked_since",
@@ -197,7 +194,6 @@ def _rollout(told: Mapping[str, Any]) -> Rollout:
     values = {name: told[name] for name in _PLAIN}
     values |= {
         "phase": Phase(told["phase"]),
-        "passed": tuple(told["passed"]),
         "opened": tuple(told["opened"]),
     }
     here = told["here"]

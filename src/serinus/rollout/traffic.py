@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any
 
 from serinus.rollout import Arm, Attempt
+from serinus.rollout.counting import quantile
 
 WINDOW = 10
 """Seconds that are shown."""
@@ -57,8 +57,8 @@ class Traffic:
             "rate": attempts / window,
             "errors": sum(one.errors for one in own) / attempts if attempts else None,
             "violations": sum(one.violations for one in own) / attempts if attempts else None,
-            "p50": _quantile(latencies, 0.5),
-            "p95": _quantile(latencies, 0.95),
+            "p50": quantile(latencies, 0.5),
+            "p95": quantile(latencies, 0.95),
         }
 
 
@@ -67,7 +67,3 @@ def _counted(second: int, arm: Arm, own: Sequence[Attempt]) -> _Second:
     violations = sum(a.violation is not None for a in own)
     errors = sum(a.violation is None and (a.status >= 500 or a.status == 0) for a in own)
     return _Second(second, arm, len(own), errors, violations, tuple(answered[:_LATENCIES]))
-
-
-def _quantile(ordered: Sequence[float], q: float) -> float | None:
-    return ordered[max(0, math.ceil(q * len(ordered)) - 1)] if ordered else None

@@ -27,10 +27,10 @@ Fetch = Callable[[str], tuple[int, bytes]]
 """A URL -> the status and the body of a GET; OSError or HTTPException when there is no answer."""
 
 
-def fetch(url: str) -> tuple[int, bytes]:
+def fetch(url: str, timeout: float = 5.0) -> tuple[int, bytes]:
     """GET by the standard library alone: waiting must not cost an import of an HTTP client."""
     parts = urlsplit(url)
-    connection = http.client.HTTPConnection(parts.hostname or "127.0.0.1", parts.port, timeout=5)
+    connection = http.client.HTTPConnection(parts.hostname or "127.0.0.1", parts.port, timeout=timeout)
     try:
         connection.request("GET", parts.path or "/")
         response = connection.getresponse()

@@ -15,6 +15,10 @@ from typing import Any
 
 from serinus.errors import ServiceError
 
+VERSION, VIOLATION, RECORD = "serinus-version", "serinus-violation", "serinus-record"
+"""Header fields: the digest of the image that answered; the place at which the answer would have broken the
+contract; and of a request, that its answer is to be noted in the log."""
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:

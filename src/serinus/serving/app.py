@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import quote
 
 from serinus.contract.violations import BrokenContract, Check
-from serinus.serving import rsgi
+from serinus.serving import RECORD, VERSION, VIOLATION, rsgi
 from serinus.serving.admission import RETRY_AFTER, Deadlines, Gate
 from serinus.serving.answers import Answer, Problem
 from serinus.serving.kept import Kept
@@ -29,8 +29,6 @@ from serinus.serving.rsgi import Exchange, Headers, Scope
 from serinus.serving.service import Mounted, Service
 
 HEALTH, READY, METRICS, OPENAPI = "/healthz", "/readyz", "/metrics", "/openapi.json"
-VIOLATION = "serinus-violation"
-RECORD = "serinus-record"
 OTHER = "other"
 """The route under which everything is counted that is none of the server's own routes."""
 _QUIET = frozenset((HEALTH, READY, METRICS))
@@ -94,7 +92,7 @@ class Router:
         self._limits = limits
         self._gate = Gate(limits.queue)
         self._deadlines = Deadlines(limits.deadline)
-        self._version = ("serinus-version", version)
+        self._version = (VERSION, version)
         self._metrics = metrics
         self._access = access
         self._answers = answers and access is not None

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
 from serinus.contract import UNKNOWN, Example, Violation
+from serinus.contract.differences import differences
 from serinus.contract.violations import BrokenContract
-from serinus.contract.wire import found, pointer
 from serinus.errors import SerinusError
 from serinus.serving.answers import Problem
 from serinus.serving.app import Opened, Router
-
-TOLERANCE = 1e-4
-"""Numbers are equal within this, relative or absolute: runtimes differ in the last digits from CPU to CPU."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,25 +73,3 @@ async def _faults(opened: Opened, example: Example, route: str) -> tuple[Violati
     if example.response is UNKNOWN or held is None:
         return ()
     return tuple(differences(example.response, held[0]))
-
-
-def differences(
-    expected: Any, got: Any, path: tuple[str | int, ...] = (), tolerance: float = TOLERANCE
-) -> Iterator[Violation]:
-    """Where a response differs from the expected one, numbers by more than the tolerance (pure)."""
-    if isinstance(expected, dict) and isinstance(got, dict) and expected.keys() == got.keys():
-        for name, member in expected.items():
-            yield from differences(member, got[name], (*path, name), tolerance)
-    elif isinstance(expected, list) and isinstance(got, list) and len(expected) == len(got):
-        for index, item in enumerate(expected):
-            yield from differences(item, got[index], (*path, index), tolerance)
-    elif not _same(expected, got, tolerance):
-        yield Violation(pointer(path), f"found {found(got)}, expected {found(expected)}")
-
-
-def _same(expected: Any, got: Any, tolerance: float) -> bool:
-    numbers = (int, float)
-    booleans = isinstance(expected, bool) or isinstance(got, bool)
-    if isinstance(expected, numbers) and isinstance(got, numbers) and not booleans:
-        return math.isclose(expected, got, rel_tol=tolerance, abs_tol=tolerance)
-    return type(expected) is type(got) and bool(expected == got)

@@ -15,8 +15,9 @@ import orjson
 
 import serinus
 from serinus.contract.violations import BrokenContract
+from serinus.serving import VIOLATION
 from serinus.serving.answers import JSON, Answer, Problem
-from serinus.serving.app import VIOLATION, header_pointer
+from serinus.serving.app import header_pointer
 from serinus.serving.leaks import fault_id
 from serinus.serving.logs import log
 

@@ -11,8 +11,8 @@ from serinus.checks.contract.asking import shown
 from serinus.checks.places import example_lines
 from serinus.checks.subjects import Alone, Answered, Given, Service
 from serinus.contract import UNKNOWN, Example
+from serinus.contract.differences import differences
 from serinus.project import Checks
-from serinus.serving.examples import differences
 
 MOST = 10
 """Findings of one check that are shown."""

@@ -13,8 +13,8 @@ from serinus.checks.behaviour.transforms import TRANSFORMS, changed
 from serinus.checks.contract.asking import shown
 from serinus.checks.subjects import Answered, Service, at
 from serinus.contract import Contract, violations
+from serinus.contract.differences import differences
 from serinus.project import Checks
-from serinus.serving.examples import differences
 
 WORST = 5
 """Cases of one change that are shown."""

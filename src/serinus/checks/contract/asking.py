@@ -13,6 +13,7 @@ from serinus.checks.subjects import Service
 from serinus.contract import Violation
 from serinus.contract import violations as compiled
 from serinus.contract.wire import found, loads, pointer
+from serinus.serving import VIOLATION
 
 _PATIENCE = 20
 """How often a request is put again that a full queue turned away."""
@@ -60,7 +61,7 @@ def _ask(service: Service, request: Any) -> Reply:
     return Reply(
         answer.status_code,
         answer.content,
-        headers.get("serinus-violation"),
+        headers.get(VIOLATION),
         reason=service.reason(_problem(answer.content)) if answer.status_code >= 500 else "",
         retry="retry-after" in headers,
     )

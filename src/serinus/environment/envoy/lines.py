@@ -12,6 +12,7 @@ import orjson
 
 from serinus.environment.envoy.names import CANARY, MIRROR, USER, WHOLE
 from serinus.rollout import Arm, Attempt
+from serinus.serving import VIOLATION
 
 FORMAT = {
     "cluster": "%UPSTREAM_CLUSTER%",
@@ -21,7 +22,7 @@ FORMAT = {
     "flags": "%RESPONSE_FLAGS%",
     "us": "%COMMON_DURATION(DS_RX_BEG:US_RX_END:us)%",  # null unless the answer came to its end
     "ms": "%DURATION%",
-    "violation": "%RESP(serinus-violation):512%",
+    "violation": f"%RESP({VIOLATION}):512%",
     "user": f"%REQ({USER}):256%",
     "id": "%REQ(x-request-id):128%",
     "at": "%START_TIME(%s.%6f)%",

@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 from serinus.rollout import Backend, Routing
+from serinus.serving import VERSION
 
 Document = dict[str, Any]
 """A message of Envoy's API v3, as JSON."""
@@ -15,7 +16,7 @@ WHOLE = 10_000
 """Weights of a choice add up to this."""
 ROUTES = "serinus"
 """Name of the route configuration."""
-FORCE = "serinus-version"
+FORCE = VERSION
 """Request header with which a caller chooses: ``candidate`` or ``stable``."""
 USER, DRAW = "serinus-user", "serinus-draw"
 """Request headers that the router sets itself: the value it sticks to, and a random one."""

@@ -27,13 +27,12 @@ from serinus.environment.envoy.names import (
     weight_of,
 )
 from serinus.rollout import Backend, Routing, Sticky
+from serinus.serving import RECORD, VIOLATION
 
 _UNPROCESSED = "connect-failure,refused-stream,reset-before-request"
 """The request was certainly not processed."""
 _STABLE = f"{_UNPROCESSED},reset,retriable-status-codes"
 _CANDIDATE = f"{_UNPROCESSED},reset,5xx,retriable-headers"
-RECORD = "serinus-record"
-"""Asks Serinus' server to note its answer in its log."""
 _COOKIE_AGE = 30 * 24 * 3600
 
 
@@ -121,7 +120,7 @@ def _choice(routing: Routing, stable: Backend, weight: int) -> Document:
     if routing.idempotent:
         canary["request_headers_to_add"] = [
             _header("x-envoy-retry-on", _CANDIDATE),
-            _header("x-envoy-retriable-header-names", "serinus-violation"),
+            _header("x-envoy-retriable-header-names", VIOLATION),
         ]
     return {"weighted_clusters": {"clusters": [canary, {"name": name, "weight": WHOLE - weight}]}}
 
