@@ -21,11 +21,11 @@ from fakes.environment import FakeEnvironment, running
 from rollout.rollout_fakes import NEW, OLD, version
 from serinus.cli import DONE, FAILED, INTERRUPTED, NO, run
 from serinus.cli.watching import Live, Log, bar, display, moment, picture
+from serinus.environment.api.token import read
 from serinus.environment.client import Look
 from serinus.environment.overview import overview
 from serinus.environment.place import token_file
 from serinus.environment.status import Event, MetricStatus, ShadowExample, ShadowStatus, Status
-from serinus.environment.token import read
 from serinus.rollout import Counts, Found, Health, Routing, Tally
 from serinus.rollout.command import Deploy, command
 from serinus.rollout.policy import Policy

@@ -20,10 +20,11 @@ from typing import Any
 import pytest
 
 import serinus
-from serinus.environment import place, ports
+from serinus.environment import place
 from serinus.environment.envoy import Settings
 from serinus.environment.envoy.admin import Admin
 from serinus.environment.envoy.process import Process
+from serinus.environment.fleet import ports
 from serinus.environment.status import Status
 from serinus.environment.up import JOURNAL, SANDBOXES
 from serinus.environment.up import down as clear

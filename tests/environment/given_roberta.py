@@ -12,7 +12,7 @@ from typing import Any
 
 from given import ROOT, Running
 
-from serinus.environment import ports
+from serinus.environment.fleet import ports
 from serinus.image.build import build
 from serinus.project import Project
 

@@ -22,12 +22,12 @@ from hypothesis import strategies as st
 
 from fakes.environment import FakeEnvironment, running
 from rollout.rollout_fakes import NEW, OLD
-from serinus.environment import token as tokens
-from serinus.environment.answers import STATUSES, failure
-from serinus.environment.api import ROUTES
+from serinus.environment.api import token as tokens
+from serinus.environment.api.answers import STATUSES, failure
+from serinus.environment.api.requests import LARGEST
+from serinus.environment.api.routes import ROUTES
+from serinus.environment.api.server import Server
 from serinus.environment.place import token_file
-from serinus.environment.requests import LARGEST
-from serinus.environment.server import Server
 from serinus.errors import ControlError, SerinusError, Unauthorized
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/reference/control-api.md"

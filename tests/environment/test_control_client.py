@@ -21,12 +21,12 @@ from hypothesis import strategies as st
 import serinus
 from fakes.environment import URL, FakeEnvironment, running
 from rollout.rollout_fakes import NEW, OLD
+from serinus.environment.api.documents import plain, read
+from serinus.environment.api.token import FILE
 from serinus.environment.client import Environment, Look, Rollout
 from serinus.environment.display import html as shown
-from serinus.environment.documents import plain, read
 from serinus.environment.place import ANNOUNCED, FOLDER, absolute, announce, announced, withdraw
 from serinus.environment.status import Event, Status
-from serinus.environment.token import FILE
 from serinus.errors import CheckError, ControlError, NotFound, RolloutError, SerinusError
 from serinus.rollout.state import End
 

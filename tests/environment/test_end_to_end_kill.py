@@ -35,7 +35,7 @@ def test_the_controller_may_die_at_every_point_of_every_decision(an_environment:
     running.kill()
     for kind, point in product(DECISIONS, POINTS):
         before = running.journal()
-        _die_at(running, point, kind)
+        _die_at(running, point, kind, deploys="same" if kind == "start" else None)
         now = running.journal()
         # What was decided a moment ago was not done any more; all that was decided before it is in force.
         assert running.in_force() == _weight(before if point == "committed" else now), f"{point} {kind}"
@@ -48,6 +48,49 @@ def test_the_controller_may_die_at_every_point_of_every_decision(an_environment:
     running.until(lambda s: running.running() == {running.digest("same"): 1}, "one version runs, once")
     assert running.in_force() == 0
     assert running.seen().nothing_wrong(RATE * 10)
+
+
+def test_the_controller_may_die_at_every_point_of_an_abort(
+    an_environment: AnEnvironment,
+) -> None:
+    """The candidate answers 500: nobody sees it, whoever lives; and it goes back, whoever dies."""
+    running = an_environment(**QUICK)
+    running.up("good")
+    running.load(RATE)
+    running.kill()
+    for point in POINTS:
+        _die_at(running, point, "abort", deploys="always 500" if point == POINTS[0] else None)
+        _runs_once(running, running.journal(), starting="always 500")
+    running.start()
+    running.until(lambda s: _as_wanted(s) and s.rollout is None, "it goes on, and it is over")
+    assert running.kinds().count("abort") == 1
+    assert running.in_charge() == tag("good")
+    running.until(lambda s: running.running() == {running.digest("good"): 1}, "one version runs, once")
+    assert running.in_force() == 0
+    assert running.seen().nothing_wrong(RATE * 2)
+
+
+def test_the_controller_may_die_where_it_only_counts(an_environment: AnEnvironment) -> None:
+    """Each answer of the candidate is counted once, whoever was there to count it."""
+    running = _half_way(an_environment)
+    running.kill()
+    before = _counted(running.journal())
+    running.load(RATE)
+    for point in POINTS * 2:
+        _die_at(running, point, "counted")
+        now = running.journal()
+        assert running.in_force() == _weight(now) == 0.5
+        _runs_once(running, now)
+    running.start()
+    running.until(_as_wanted, "it goes on")
+    callers = running.seen()
+    assert callers.nothing_wrong(RATE * 2)
+    time.sleep(1)  # ten looks
+    running.kill()
+    assert _counted(running.journal()) == before + callers.versions[running.digest("same")]
+    running.start()
+    running.until(_as_wanted, "it goes on")
+    _goes_on(running)
 
 
 def test_envoy_may_be_killed_in_a_rollout(an_environment: AnEnvironment) -> None:
@@ -98,28 +141,33 @@ def test_everything_may_be_killed_at_once(an_environment: AnEnvironment) -> None
     _goes_on(running)
 
 
-def _die_at(running: Running, point: str, kind: str) -> None:
+def _die_at(running: Running, point: str, kind: str, deploys: str | None = None) -> None:
     """A controller goes on where the last one died, and is killed there."""
     running.start(program=(KILLED, point, kind))
-    if kind == "start":
+    if deploys:
         running.until(_serves, "it serves")
-        with suppress(ControlError):  # it dies before it answers
-            running.deploy("same")
+        with suppress(ControlError):  # it may die before it answers
+            running.deploy(deploys)
     assert running.process is not None
     assert running.process.wait(60) == -signal.SIGKILL, running.log
+
+
+def _counted(state: State) -> int:
+    assert state.rollout is not None
+    return state.rollout.asked
 
 
 def _weight(state: State) -> float:
     return state.rollout.weight if state.rollout else 0.0
 
 
-def _runs_once(running: Running, state: State) -> None:
+def _runs_once(running: Running, state: State, starting: str = "same") -> None:
     """No version is lost, none is there twice; a candidate may still have to be started."""
     found = running.running()
     assert set(found.values()) == {1}
     wanted = {state.stable, state.rollout.candidate if state.rollout else None} - {None}
-    starting = state.rollout is not None and state.rollout.phase is Phase.STARTING
-    assert wanted - ({running.digest("same")} if starting else set()) <= set(found)
+    is_starting = state.rollout is not None and state.rollout.phase is Phase.STARTING
+    assert wanted - ({running.digest(starting)} if is_starting else set()) <= set(found)
 
 
 def _half_way(an_environment: AnEnvironment, environment: str = "") -> Running:

@@ -20,9 +20,9 @@ from urllib.parse import urlsplit
 import pytest
 from fleet_images import ask, forget, python_layer, service
 
-from serinus.environment.fleet import LEAD, PATIENCE, RECONCILE, RuntimeFleet
-from serinus.environment.ports import free, is_free, outside
-from serinus.environment.replicas import Limits
+from serinus.environment.fleet.keep import LEAD, PATIENCE, RECONCILE, RuntimeFleet
+from serinus.environment.fleet.ports import free, is_free, outside
+from serinus.environment.fleet.replicas import Limits
 from serinus.errors import RuntimeUnavailable, SerinusError
 from serinus.registry import Descriptor
 from serinus.registry.layout import Layout
@@ -520,7 +520,7 @@ def is_ready(fleet: RuntimeFleet, version: str) -> bool:
 STARTER = """
     import os, signal, sys, time
     from pathlib import Path
-    from serinus.environment.fleet import RuntimeFleet
+    from serinus.environment.fleet.keep import RuntimeFleet
     from serinus.registry.layout import Layout
     from serinus.rollout import Wanted
     from serinus.runtimes.sandbox import Sandbox

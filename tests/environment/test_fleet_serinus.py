@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from serinus.environment.fleet import RuntimeFleet
-from serinus.environment.replicas import Limits
+from serinus.environment.fleet.keep import RuntimeFleet
+from serinus.environment.fleet.replicas import Limits
 from serinus.image.build import build, layout_of
 from serinus.project import Project
 from serinus.registry import Descriptor

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rollout.rollout_fakes import NEW, OLD, version
-from serinus.environment.documents import plain, read
+from serinus.environment.api.documents import plain, read
 from serinus.environment.overview import event, overview
 from serinus.environment.status import (
     DriftStatus,

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from serinus.environment.supervise import (
+from serinus.environment.fleet.supervise import (
     LONGEST,
     SETTLED,
     Goal,

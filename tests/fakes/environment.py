@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from rollout.rollout_fakes import NEW, NEWER, OLD, World, version
-from serinus.environment import token as tokens
+from serinus.environment.api import token as tokens
+from serinus.environment.api.server import Server
 from serinus.environment.control import Control, Facts, everyone
 from serinus.environment.place import FOLDER, announce, token_file, withdraw
-from serinus.environment.server import Server
 from serinus.errors import CheckError, NotFound, SerinusError
 from serinus.rollout import Arm
 from serinus.rollout.command import Deploy

@@ -151,7 +151,7 @@ def _watched(output: Output, rollout: Rollout) -> int:
 
 
 def _told(rollout: Rollout, end: str | None, events: list[Event]) -> dict[str, Any]:
-    from serinus.environment.documents import plain
+    from serinus.environment.api.documents import plain
 
     told = {"version": rollout.version, "number": rollout.number, "new": rollout.new, "end": end}
     document: dict[str, Any] = plain({**told, "message": rollout.message, "events": events})
@@ -185,7 +185,7 @@ def status(output: Output, watch: bool, folder: str, url: str | None) -> None:
 
 def _show(output: Output, found: Status) -> None:
     from serinus.cli.watching import picture
-    from serinus.environment.documents import plain
+    from serinus.environment.api.documents import plain
 
     output.result(plain(found), [line for line, _ in picture(found)])
 
@@ -245,7 +245,7 @@ def undo(output: Output, folder: str, url: str | None) -> None:
 def history(output: Output, number: int | None, limit: int, folder: str, url: str | None) -> None:
     """Show what was decided, and why."""
     from serinus.checks.formats.text import one_line
-    from serinus.environment.documents import plain
+    from serinus.environment.api.documents import plain
 
     environment = _environment(folder, url)
     chosen = environment.history(limit=limit, rollout=number or 0)
@@ -303,7 +303,7 @@ def rotate(output: Output, folder: str) -> None:
 
     An environment that runs takes the new one over at once.
     """
-    from serinus.environment import token as tokens
+    from serinus.environment.api import token as tokens
     from serinus.environment.place import folder_of, token_file
 
     file = token_file(folder_of(Path(folder)))

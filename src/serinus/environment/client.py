@@ -19,7 +19,7 @@ from urllib.parse import quote
 
 import httpx
 
-from serinus.environment.documents import read
+from serinus.environment.api.documents import read
 from serinus.environment.place import absolute
 from serinus.environment.status import Event, Named, Status
 from serinus.environment.wire import Wire, located

@@ -8,7 +8,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from serinus.environment import token as tokens
+from serinus.environment.api import token as tokens
 from serinus.errors import ControlError
 from serinus.files import write_atomically
 from serinus.registry.places import OCI, split_tag

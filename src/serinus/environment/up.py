@@ -15,16 +15,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from serinus.environment import place
-from serinus.environment import token as tokens
 from serinus.environment.admission import Admission
+from serinus.environment.api import token as tokens
+from serinus.environment.api.server import Server
 from serinus.environment.control import Control, Facts, everyone
 from serinus.environment.envoy import Settings
 from serinus.environment.envoy.router import Envoy
-from serinus.environment.fleet import RuntimeFleet
+from serinus.environment.fleet.keep import RuntimeFleet
+from serinus.environment.fleet.replicas import Limits
 from serinus.environment.probe import asker
-from serinus.environment.replicas import Limits
 from serinus.environment.senses import Environs
-from serinus.environment.server import Server
 from serinus.environment.webhooks import Webhooks
 from serinus.errors import NotFound
 from serinus.events import Noted, Observer, ignore

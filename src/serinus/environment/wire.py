@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 
 from serinus import errors
-from serinus.environment import token as tokens
+from serinus.environment.api import token as tokens
 from serinus.environment.place import announced, folder_of, token_file
 from serinus.errors import ControlError, SerinusError
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from serinus.environment.supervise import Key, Terms
+from serinus.environment.fleet.supervise import Key, Terms
 from serinus.files import write_atomically
 from serinus.registry import Descriptor
 from serinus.registry.layout import Layout

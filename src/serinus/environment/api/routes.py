@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 
-from serinus.environment import requests
-from serinus.environment.answers import Answer, Refused, answer, failure, problem, refusal
+from serinus.environment.api import requests
+from serinus.environment.api.answers import Answer, Refused, answer, failure, problem, refusal
+from serinus.environment.api.requests import Headers, Members, flag, seconds, text, whole, word
 from serinus.environment.control import MOST, Control
-from serinus.environment.requests import Headers, Members, flag, seconds, text, whole, word
 from serinus.errors import SerinusError
 from serinus.rollout.policy import Strategy
 

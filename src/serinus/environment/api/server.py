@@ -9,10 +9,10 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
-from serinus.environment.answers import problem, refusal
-from serinus.environment.api import WATCHERS, Api
+from serinus.environment.api.answers import problem, refusal
+from serinus.environment.api.requests import LARGEST, too_large
+from serinus.environment.api.routes import WATCHERS, Api
 from serinus.environment.control import Control
-from serinus.environment.requests import LARGEST, too_large
 from serinus.errors import ControlError
 
 THREADS = WATCHERS + 8
@@ -27,7 +27,7 @@ class Server:
 
     Args:
         control: answers.
-        token: the token in force, see :class:`serinus.environment.token.Watched`.
+        token: the token in force, see :class:`serinus.environment.api.token.Watched`.
         port: the port; 0 is any that is free.
         host: an address of loopback.
 

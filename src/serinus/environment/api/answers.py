@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
-from serinus.environment.documents import plain
+from serinus.environment.api.documents import plain
 from serinus.errors import (
     CheckError,
     ContractError,

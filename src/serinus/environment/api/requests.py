@@ -17,7 +17,7 @@ from ipaddress import ip_address
 from typing import Any
 from urllib.parse import parse_qsl
 
-from serinus.environment.answers import JSON, Refused
+from serinus.environment.api.answers import JSON, Refused
 
 LARGEST = 64 << 10
 """Bytes of a body."""

@@ -3,8 +3,8 @@
 The replicas are *lasting* ones. When the process that keeps them ends or is killed they go on answering, and
 the next fleet of the same environment finds them, asks them whether they are ready, and goes on keeping them.
 
-One thread looks at what there is, lets :mod:`serinus.environment.supervise` decide, and hands what takes time
-(to start, to ask, to stop) to threads of their own; nobody who calls waits for any of it.
+One thread looks at what there is, lets :mod:`.supervise` decide, and hands what takes time (to start, to ask,
+to stop) to threads of their own; nobody who calls waits for any of it.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from serinus.environment import ports
 from serinus.environment.beside import Job, Spawn, beside
-from serinus.environment.merged import Logs
-from serinus.environment.replicas import Begun, Images, Limits, Starter, begun, terms_of, version_of
-from serinus.environment.supervise import (
+from serinus.environment.fleet import ports
+from serinus.environment.fleet.merged import Logs
+from serinus.environment.fleet.replicas import Begun, Images, Limits, Starter, begun, terms_of, version_of
+from serinus.environment.fleet.supervise import (
     Goal,
     Key,
     Phase,
