@@ -15,12 +15,14 @@
     │   ├── Unauthorized        credentials are missing, wrong or too weak
     │   ├── DigestMismatch      what came is not what was asked for
     │   └── Unavailable         the registry could not be reached, or kept failing
+    ├── ModelError              a model cannot be had, registered or read
     ├── RuntimeUnavailable      a container runtime is missing or refused
     ├── CheckError              a report cannot be read, or does not show what is required
     ├── RolloutError            a rollout cannot be started, or moved as it was asked
     ├── RouterError             the router refused a routing, or does not answer
     ├── JournalError            the journal cannot be read or written
-    └── ControlError            the control API cannot be reached, or refused
+    ├── ControlError            the control API cannot be reached, or refused
+    └── PipelineError           a pipeline is declared wrongly, or a run cannot be started or gone on with
 
 One class for each thing that a caller would handle differently. The message is written where the error
 is raised, and names the object, what was found and what was expected; ``todo`` says what to do next.
@@ -94,6 +96,10 @@ class Unavailable(RegistryError):
     """The registry could not be reached, or kept failing."""
 
 
+class ModelError(SerinusError):
+    """A model cannot be had from where it comes from, cannot be registered, or cannot be read."""
+
+
 class RuntimeUnavailable(SerinusError):
     """A container runtime is missing or refused to run an image."""
 
@@ -116,3 +122,7 @@ class JournalError(SerinusError):
 
 class ControlError(SerinusError):
     """The control API cannot be reached, or refused what it was asked."""
+
+
+class PipelineError(SerinusError):
+    """A pipeline is declared wrongly, or a run cannot be started, found or gone on with."""

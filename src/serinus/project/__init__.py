@@ -63,6 +63,15 @@ class Model:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Models:
+    """The model registry."""
+
+    registry: str = _key("oci:.serinus/models", min_length=1)
+    """Where models are registered: `oci:FOLDER`, an OCI layout relative to the project, or the beginning of
+    the repositories in an OCI registry, `ghcr.io/acme/models`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ContractFiles:
     """Where the contract stands, if it is not inferred from a typed function or an ONNX file."""
 
@@ -345,6 +354,7 @@ class Project:
     root: Path
     service: Service
     model: Model = Model()
+    models: Models = Models()
     contract: ContractFiles = ContractFiles()
     image: Image = Image()
     checks: Checks = Checks()
@@ -370,6 +380,7 @@ class Project:
 TABLES: dict[str, type] = {
     "service": Service,
     "model": Model,
+    "models": Models,
     "contract": ContractFiles,
     "image": Image,
     "checks": Checks,

@@ -1,0 +1,87 @@
+"""Pipelines: ordered steps, each a command of its own, with one duty each.
+
+The flow, and the modules that serve each stage::
+
+    declared   [pipeline.NAME] of the project file -> a Pipeline, or every fault in it (pure)
+    builtin    the pipelines that are there without being declared: ``deliver``
+    graph      order, what can run beside what, as text and as SVG (pure)
+    key        what a step's result depends on, as one hash: command, inputs, parameters, lock
+    plan       what is to be done next: run, take from the cache, ask, skip, stop (pure)
+    run        the loop around it: processes, outputs that appear all or not at all
+    record     runs, steps, approvals and what was decided, in SQLite
+    github     a Pipeline -> the workflow of GitHub Actions (pure)
+    watch      starts a pipeline for each new version of a model, once
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+Value = bool | int | float | str
+"""Of a parameter."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A parameter of a pipeline: ``-p epochs=3``."""
+
+    name: str
+    default: Value | None = None
+    """None: it must be given. Its type is that of ``type``."""
+    type: str = "str"
+    """``str``, ``int``, ``float`` or ``bool``."""
+    minimum: float | None = None
+    maximum: float | None = None
+    choices: tuple[Value, ...] = ()
+    about: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """What a person is asked before the steps behind it go on."""
+
+    question: str
+    show: tuple[str, ...] = ()
+    """Files that they see: metrics as JSON, plots as images, text."""
+    against: str = ""
+    """A model in the registry, as ``NAME@ALIAS``, whose metrics stand beside the new ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One duty: a command in a process of its own, or a question to a person."""
+
+    name: str
+    command: tuple[str, ...] = ()
+    """Words, without a shell between; ``{epochs}`` stands for a parameter. Empty for an approval."""
+    needs: tuple[str, ...] = ()
+    """Steps that must be done before; those whose outputs are inputs here are needed without being named."""
+    inputs: tuple[str, ...] = ()
+    """Files and folders, relative to the project; patterns are allowed."""
+    outputs: tuple[str, ...] = ()
+    """Files and folders that it makes; they appear all or not at all."""
+    params: tuple[str, ...] = ()
+    """Parameters that its result depends on; those in its command are among them without being named."""
+    env: Mapping[str, str] = field(default_factory=dict, hash=False)
+    secrets: tuple[str, ...] = ()
+    """Names of environment variables that it gets; their values are masked in all that it prints."""
+    timeout: float | None = None
+    """Seconds."""
+    retries: int = 0
+    when: str = ""
+    """Runs only where this holds: ``publish``, ``not quick``, ``stage == 'prod' and epochs > 3``."""
+    approve: Approval | None = None
+    cache: bool = True
+    """Whether it is left out when nothing that it depends on has changed. Steps without outputs that act on
+    the world (publish, deploy) say no."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """Steps by name in the order in which they were declared, and their parameters."""
+
+    name: str
+    steps: tuple[Step, ...]
+    parameters: tuple[Parameter, ...] = ()
+    about: str = ""
