@@ -90,6 +90,7 @@ def test_another_project_and_a_url(
 ) -> None:
     monkeypatch.chdir(tmp_path.parent)
     assert asked(capsys, "status", "-C", str(tmp_path))[0] == DONE
+    assert asked(capsys, "status", "--config", str(tmp_path))[0] == DONE
     assert asked(capsys, "status", "-C", str(tmp_path), "--url", env.url)[0] == DONE
     assert asked(capsys, "status", "--url", env.url)[1]["error"]["message"].startswith("there is no token")
     monkeypatch.setenv("SERINUS_CONTROL_TOKEN", env.token)

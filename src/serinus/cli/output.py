@@ -31,6 +31,7 @@ def project_option(function: Function) -> Function:
     """The option that names the project."""
     option = click.option(
         "--project",
+        "--config",
         "-C",
         "folder",
         default=".",
