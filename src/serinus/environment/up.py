@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from pathlib import Path
 from serinus.environment import place
 from serinus.environment.admission import Admission
 from serinus.environment.api import token as tokens
+from serinus.environment.api.routes import Route
 from serinus.environment.api.server import Server
 from serinus.environment.control import Control, Facts, everyone
 from serinus.environment.envoy import Settings
@@ -67,6 +68,7 @@ def run(
     ready: Callable[[Started], None] = lambda started: None,
     stop: threading.Event,
     runtime: Runtime | None = None,
+    routes: Sequence[Route] = (),
     point: Point = nowhere,
 ) -> int:
     """Run an environment until it is told to stop.
@@ -80,6 +82,7 @@ def run(
         ready: told when it can be asked.
         stop: ends it.
         runtime: runs the replicas; default ``environment.runtime``.
+        routes: of the control API, beside an environment's own.
         point: see :data:`serinus.rollout.journal.Point`.
 
     Returns:
@@ -94,7 +97,7 @@ def run(
     """
     with ExitStack() as stack:
         engine = stack.enter_context(_engine(project, runtime, point))
-        parts = stack.enter_context(_parts(project, engine, observer))
+        parts = stack.enter_context(_parts(project, engine, observer, routes))
         first = _first(project, parts, image, observer)
         engine.start()
         if first is not None:
@@ -192,7 +195,9 @@ class _Parts:
 
 
 @contextmanager
-def _parts(project: Project, engine: _Engine, observer: Observer) -> Iterator[_Parts]:
+def _parts(
+    project: Project, engine: _Engine, observer: Observer, routes: Sequence[Route]
+) -> Iterator[_Parts]:
     """Put the parts together; what can be refused is refused before anything is started."""
     table, idle = project.environment, policy(project)
     host, port = _local(table.host), _port(project)
@@ -224,7 +229,7 @@ def _parts(project: Project, engine: _Engine, observer: Observer) -> Iterator[_P
     listeners += [control.told, hooks, lambda one: observer(Noted(_line(one, control)))]
     file = place.token_file(engine.folder)
     tokens.ensure(file)
-    server = Server(control, tokens.Watched(file), port=table.control)
+    server = Server(control, tokens.Watched(file), port=table.control, more=routes)
     try:
         yield _Parts(facts, controller, admission, control, server, hooks)
     finally:

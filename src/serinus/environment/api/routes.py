@@ -10,7 +10,7 @@ import logging
 import re
 import threading
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
@@ -38,8 +38,8 @@ class Asked:
 
     values: Mapping[str, Any]
     """Of its body or query, by name."""
-    place: str = ""
-    """What stands in the path for the part that varies."""
+    parts: Mapping[str, str] = field(default_factory=dict)
+    """What stands in the path for the parts that vary, by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Route:
 
     method: str
     path: str
-    """``{version}`` stands for the part that varies."""
+    """``{version}`` stands for a part that varies."""
     call: Callable[[Api, Asked], Answer]
     members: Members = field(default_factory=dict)
     """Of the body of a POST, of the query of a GET."""
@@ -63,12 +63,16 @@ class Api:
         control: answers.
         token: the token in force; None lets nobody in.
         port: at which the API is served, for ``Host`` and ``Origin``.
+        more: routes beside those of an environment's own.
     """
 
-    def __init__(self, control: Control, token: Callable[[], str | None], port: int) -> None:
+    def __init__(
+        self, control: Control, token: Callable[[], str | None], port: int, more: Sequence[Route] = ()
+    ) -> None:
         self.control = control
         self._token = token
         self._port = port
+        self._routes = (*ROUTES, *more)
         self._watchers = threading.BoundedSemaphore(WATCHERS)
 
     def __call__(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
@@ -95,19 +99,19 @@ class Api:
         headers = _headers(environ)
         requests.check_place(headers, self._port)
         path = environ.get("PATH_INFO", "").encode("latin-1").decode("utf-8", "replace")
-        found = [(route, place) for route in ROUTES if (place := _match(route.path, path)) is not None]
+        found = [(route, parts) for route in self._routes if (parts := _match(route.path, path)) is not None]
         if not (found and found[0][0].open):
             requests.check_token(headers, self._token())
         if not found:
             raise Refused(HTTPStatus.NOT_FOUND, f"there is nothing at {path!r:.200}")
-        route, place = _by_method(found, environ["REQUEST_METHOD"])
+        route, parts = _by_method(found, environ["REQUEST_METHOD"])
         if route.method == "GET":
             values = requests.query(environ.get("QUERY_STRING", ""), route.members)
         else:
             length = requests.check_body(headers)
             data = environ["wsgi.input"].read(length) if length else b""
             values = requests.body(data, route.members)
-        return route.call(self, Asked(values, place))
+        return route.call(self, Asked(values, parts))
 
     def events(self, after: int, wait: float) -> Answer:
         """Entries after a number, and the status."""
@@ -130,20 +134,19 @@ def _headers(environ: Mapping[str, Any]) -> Headers:
     )
 
 
-def _match(pattern: str, path: str) -> str | None:
-    """What stands for the part that varies, or nothing; None where the path is another."""
-    before, variable, behind = pattern.partition("{version}")
-    if not variable:
-        return "" if path == pattern else None
-    match = re.fullmatch(f"{re.escape(before)}(.+){re.escape(behind)}", path)
-    return match[1] if match else None
+def _match(pattern: str, path: str) -> Mapping[str, str] | None:
+    """What stands for each part that varies; None where the path is another."""
+    match = re.fullmatch(re.sub(r"\\{(\w+)\\}", r"(?P<\1>.+)", re.escape(pattern)), path)
+    return match.groupdict() if match else None
 
 
-def _by_method(found: list[tuple[Route, str]], method: str) -> tuple[Route, str]:
+def _by_method(
+    found: Sequence[tuple[Route, Mapping[str, str]]], method: str
+) -> tuple[Route, Mapping[str, str]]:
     wanted = "GET" if method == "HEAD" else method
-    for route, place in found:
+    for route, parts in found:
         if route.method == wanted:
-            return route, place
+            return route, parts
     allowed = [route.method for route, _ in found]
     raise Refused(
         HTTPStatus.METHOD_NOT_ALLOWED,
@@ -199,7 +202,7 @@ def _events(api: Api, asked: Asked) -> Answer:
 
 def _logs(api: Api, asked: Asked) -> Answer:
     since = asked.values["since"]
-    version, data = api.control.logs(asked.place, since)
+    version, data = api.control.logs(asked.parts["version"], since)
     found = {"version": version, "text": data.decode("utf-8", "replace"), "next": since + len(data)}
     return answer(found)
 
@@ -227,4 +230,4 @@ ROUTES: tuple[Route, ...] = (
     ),
     Route("GET", "/v1/versions/{version}/logs", _logs, {"since": (whole(0, _MOST_BYTES), 0)}),
 )
-"""Every route; ``docs/reference/control-api.md`` tells of each."""
+"""Every route of an environment's own; ``docs/reference/control-api.md`` tells of each."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 import errno
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import Any
 
 from serinus.environment.api.answers import problem, refusal
 from serinus.environment.api.requests import LARGEST, too_large
-from serinus.environment.api.routes import WATCHERS, Api
+from serinus.environment.api.routes import WATCHERS, Api, Route
 from serinus.environment.control import Control
 from serinus.errors import ControlError
 
@@ -30,13 +30,20 @@ class Server:
         token: the token in force, see :class:`serinus.environment.api.token.Watched`.
         port: the port; 0 is any that is free.
         host: an address of loopback.
+        more: routes beside those of an environment's own.
 
     Raises:
         ControlError: the port is taken, or waitress is not installed.
     """
 
     def __init__(
-        self, control: Control, token: Callable[[], str | None], *, port: int, host: str = "127.0.0.1"
+        self,
+        control: Control,
+        token: Callable[[], str | None],
+        *,
+        port: int,
+        host: str = "127.0.0.1",
+        more: Sequence[Route] = (),
     ) -> None:
         waitress = _waitress()
         self._control = control
@@ -47,7 +54,7 @@ class Server:
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
         self._server = waitress.server.create_server(
-            Api(control, token, self.port),
+            Api(control, token, self.port, more),
             map=self._channels,
             sockets=[self._socket],
             threads=THREADS,
