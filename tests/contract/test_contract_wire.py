@@ -6,12 +6,13 @@ import json
 import math
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from serinus.contract.references import resolve
-from serinus.contract.wire import foreign, found, loads, on_wire, pointer, shorten
+from serinus.contract.wire import foreign, found, loads, on_wire, pointer, shallow, shorten
 
 PLAIN = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
@@ -27,6 +28,16 @@ ANYTHING = st.recursive(
 def test_all_that_json_text_can_say_is_on_the_wire(value: Any) -> None:
     assert on_wire(json.loads(json.dumps(value)))
     assert not list(foreign(value))
+
+
+@given(JSON, st.integers(0, 200))
+def test_what_was_parsed_from_shallow_text_is_on_the_wire(value: Any, depth: int) -> None:
+    text = b"[" * depth + json.dumps(value).encode() + b"]" * depth
+    assert not shallow(text) or on_wire(orjson.loads(text))
+
+
+def test_ordinary_text_is_shallow() -> None:
+    assert shallow(b'{"label": [0], "probabilities": [[0.9, 0.1]]}')
 
 
 @given(ANYTHING)

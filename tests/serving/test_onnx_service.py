@@ -8,6 +8,7 @@ import math
 import struct
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from serinus.errors import ServiceError
 from serinus.serving import tensors
 from serinus.serving.answers import Problem
 from serinus.serving.bfloat16 import from_bits, to_bits
-from serinus.serving.onnx import OnnxService, load, measure
+from serinus.serving.onnx import SURPRISE, OnnxService, load, measure
 
 
 def service(tmp_path: Path, model: Any) -> OnnxService:
@@ -359,29 +360,73 @@ def test_small_work_is_measured_once_and_runs_on_the_loop(tmp_path: Path) -> Non
     assert measure(refuse, pairs, ()) == 0
 
 
-def test_small_work_that_takes_long_goes_to_the_threads_from_then_on(tmp_path: Path) -> None:
-    import threading
+@pytest.mark.parametrize(
+    ("calm", "goes"), [(0, True), (30, True), (SURPRISE, False)], ids=["in a row", "often", "now and then"]
+)
+def test_small_work_that_takes_long_again_and_again_goes_to_the_threads(calm: int, goes: bool) -> None:
+    """Once is nothing: a core that somebody else had for a moment must not send a small model there."""
+    here, where = threading.current_thread(), []
+    now = 0.0
+    tensor = Tensor("x", "float32", ("n",))
 
-    where: list[threading.Thread] = []
+    def clock() -> float:
+        return now
 
     def run(names: Any, feeds: Any) -> list[Any]:
+        nonlocal now
         where.append(threading.current_thread())
+        now += float(feeds["x"][0])
         return [numpy.zeros(1)]
 
-    ticks = iter([0, 1.0])
-    tensor = Tensor("x", "float32", ("n",))
     served = OnnxService(
-        "m", Contract({}, {}), (tensor,), (tensor,), run=run, threads=1, small=5, clock=lambda: next(ticks)
+        "m", Contract({}, {}), (tensor,), (tensor,), run=run, threads=1, small=5, clock=clock
     )
 
     async def main() -> None:
-        await served.answer(b'{"x": [1, 2, 3, 4, 5, 6]}')
-        await served.answer(b'{"x": [1]}')
-        await served.answer(b'{"x": [1]}')
+        await served.answer(b'{"x": [0, 2, 3, 4, 5, 6]}')
+        for _ in range(6):
+            await served.answer(b'{"x": [1]}')
+            for _ in range(calm):
+                await served.answer(b'{"x": [0]}')
 
     asyncio.run(main())
-    here = threading.current_thread()
-    assert [thread is here for thread in where] == [False, True, False]
+    assert where[0] is not here, "too large to begin with"
+    assert where[1] is here
+    assert (where[-1] is not here) == goes
+
+
+NUMBERS = st.one_of(
+    st.floats(width=32),
+    st.floats(),
+    st.integers(-(10**40), 10**40),
+    st.booleans(),
+    st.none(),
+    st.text(max_size=3),
+)
+ROWS = st.lists(st.one_of(st.lists(NUMBERS, max_size=4), st.text(max_size=3), NUMBERS), max_size=4)
+ALIKE = st.integers(1, 4).flatmap(
+    lambda width: st.lists(
+        st.lists(st.floats(width=16) | st.integers(-9, 9), min_size=width, max_size=width), max_size=4
+    )
+)
+
+
+@given(
+    st.one_of(ALIKE, ROWS, NUMBERS, st.just({})),
+    st.sampled_from(["float16", "float32", "float64", "bfloat16"]),
+    st.tuples(st.sampled_from(["n", None, 0, 1, 2]), st.sampled_from(["m", None, 1, 2, 3])),
+)
+def test_small_matrices_are_read_sooner_and_not_otherwise(value: Any, dtype: str, shape: Any) -> None:
+    element = tensors.ELEMENTS[dtype]
+    sooner, later = tensors.floats(element, shape, value), tensors.by_levels(element, shape, value)
+    if sooner is not None:
+        assert later is not None
+        assert (sooner.dtype, sooner.shape) == (later.dtype, later.shape)
+        assert sooner.tobytes() == later.tobytes()
+
+
+def test_a_small_matrix_is_read_sooner() -> None:
+    assert tensors.floats(tensors.ELEMENTS["float32"], (None, 2), [[1, 2.5], [3, 4]]) is not None
 
 
 def test_a_large_body_is_read_in_a_thread_with_the_same_answer(tmp_path: Path) -> None:

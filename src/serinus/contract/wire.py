@@ -50,6 +50,14 @@ def on_wire(value: Any, depth: int = 0) -> bool:  # noqa: PLR0911 - runs for eve
     return kind is bool or kind is int or value is None
 
 
+def shallow(text: bytes) -> bool:
+    """Whether JSON text has so few brackets that it cannot be nested too deep, without parsing it.
+
+    What was parsed from such text is on the wire: JSON text carries it already.
+    """
+    return text.count(b"[") + text.count(b"{") <= _DEEPEST
+
+
 def _sums_up(numbers: list[Any] | tuple[Any, ...]) -> bool:
     # A sum is finite only when every number in it is: one pass in C for long rows of numbers.
     # Only exact numbers may take this way, and a subclass of float among them is not worth a second look.

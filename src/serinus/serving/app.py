@@ -256,7 +256,7 @@ class Router:
         if check is None or not 200 <= answer.status < 300:
             return None
         value = decoded(answer.body)
-        if not check.ok(value):
+        if not check.ok_parsed(value, answer.body):
             raise BrokenContract(check.violations(value))
         return (value,)
 

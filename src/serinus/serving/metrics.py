@@ -111,17 +111,20 @@ class Metrics:
 
     def predicted(self, pointer: str, value: bool | int | float | str) -> None:
         """Count one predicted value: booleans and small sets of strings by value, numbers in a histogram."""
-        if isinstance(value, bool):
+        kind = type(value)
+        if kind is float or kind is int:
+            if histogram := self._values.get(pointer) or self._histogram(pointer):
+                histogram.observe(value)  # type: ignore[arg-type]
+        elif kind is bool:
             self._count(pointer, "true" if value else "false")
-        elif isinstance(value, str):
-            self._count(pointer, value)
-        elif histogram := self._histogram(pointer):
-            histogram.observe(value)
+        else:
+            self._count(pointer, str(value))
 
     def _histogram(self, pointer: str) -> Histogram | None:
-        histogram = self._values.get(pointer)
-        if histogram is None and len(self._values) < MAX_POINTERS:
-            histogram = self._values[pointer] = Histogram(NUMBERS)
+        """A new one, while there is room."""
+        if len(self._values) >= MAX_POINTERS:
+            return None
+        histogram = self._values[pointer] = Histogram(NUMBERS)
         return histogram
 
     def _count(self, pointer: str, value: str) -> None:

@@ -7,7 +7,6 @@ From the response itself: scalars at the top, members of objects, and elements o
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import islice
 from math import isfinite
 from typing import Any
@@ -24,29 +23,31 @@ Scalar = bool | int | float | str
 def observed(response: Any) -> list[tuple[str, Scalar]]:
     """The pointers and values of a decoded response to count, at most :data:`LIMIT`."""
     found: list[tuple[str, Scalar]] = []
-    for item in _walk(response, "", 1, _ARRAYS):
-        found.append(item)
-        if len(found) == LIMIT:
-            break
+    _walk(found, response, "", 1, _ARRAYS)
     return found
 
 
-def _walk(value: Any, pointer: str, objects: int, arrays: int) -> Iterator[tuple[str, Scalar]]:
+def _walk(found: list[tuple[str, Scalar]], value: Any, pointer: str, objects: int, arrays: int) -> None:
+    """Add to what was found until that is enough. A list and no generator: it runs for every answer."""
     kind = type(value)
-    if (
-        kind is bool
-        or kind is int
-        or (kind is float and isfinite(value))
-        or (kind is str and len(value) <= LONGEST)
-    ):
-        yield pointer, value
-    elif kind is dict and objects:
-        for name, member in islice(value.items(), LIMIT):
-            yield from _walk(member, f"{pointer}/{escaped(name)}", 0, arrays)
-    elif kind is list and arrays:
-        inside = f"{pointer}/*"
-        for element in islice(value, LIMIT):
-            yield from _walk(element, inside, objects, arrays - 1)
+    if kind is list:
+        if arrays:
+            inside = f"{pointer}/*"
+            for element in islice(value, LIMIT):
+                if len(found) == LIMIT:
+                    return
+                _walk(found, element, inside, objects, arrays - 1)
+    elif kind is dict:
+        if objects:
+            for name, member in islice(value.items(), LIMIT):
+                if len(found) == LIMIT:
+                    return
+                _walk(found, member, f"{pointer}/{escaped(name)}", 0, arrays)
+    elif kind is float:
+        if isfinite(value):
+            found.append((pointer, value))
+    elif kind is bool or kind is int or (kind is str and len(value) <= LONGEST):
+        found.append((pointer, value))
 
 
 def escaped(name: str) -> str:
