@@ -27,7 +27,8 @@ from serinus.checks.report import Report
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ("flask-app", "onnx", "sentiment", "roberta")
-MAKE = {"sentiment": "train.py", "onnx": "train.py", "roberta": "fetch.py"}
+TRAIN = ("-m", "serinus", "run", "train", "-p", "register=false")
+MAKE = {"sentiment": TRAIN, "onnx": ("train.py",), "roberta": ("fetch.py",)}
 SHARED = Path(os.environ.get("SERINUS_SHARED", ROOT.parent / "shared"))
 
 
@@ -60,9 +61,9 @@ def ready(example: str, work: Path) -> Path:
     folder = work / example
     if not folder.exists():
         shutil.copytree(ROOT / "examples" / example, folder, ignore=shutil.ignore_patterns(".serinus"))
-        if script := MAKE.get(example):
+        if words := MAKE.get(example):
             environment = os.environ | {"SERINUS_SHARED": str(SHARED)}
-            subprocess.run([sys.executable, script], cwd=folder, check=True, env=environment)
+            subprocess.run([sys.executable, *words], cwd=folder, check=True, env=environment)
         command = [sys.executable, "-m", "serinus", "build"]
         subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
     return folder

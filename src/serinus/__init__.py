@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from serinus.image.promises import contract_of as contract_of
     from serinus.image.publish import publish as publish
     from serinus.image.publish import pull as pull
+    from serinus.models.registry import ModelRegistry as ModelRegistry
+    from serinus.models.version import ModelVersion as ModelVersion
     from serinus.project import Project as Project
     from serinus.registry.layout import Layout as Layout
     from serinus.serving.batching import batched as batched
@@ -45,6 +47,8 @@ _PUBLIC = {
     "Example": "serinus.contract",
     "Finding": "serinus.checks",
     "Layout": "serinus.registry.layout",
+    "ModelRegistry": "serinus.models.registry",
+    "ModelVersion": "serinus.models.version",
     "NotApplicable": "serinus.checks",
     "Project": "serinus.project",
     "Report": "serinus.checks.report",

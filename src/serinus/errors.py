@@ -16,6 +16,7 @@
     │   ├── DigestMismatch      what came is not what was asked for
     │   └── Unavailable         the registry could not be reached, or kept failing
     ├── ModelError              a model cannot be had, registered or read
+    │   └── SourceUnavailable   where it comes from cannot be reached
     ├── RuntimeUnavailable      a container runtime is missing or refused
     ├── CheckError              a report cannot be read, or does not show what is required
     ├── RolloutError            a rollout cannot be started, or moved as it was asked
@@ -23,6 +24,7 @@
     ├── JournalError            the journal cannot be read or written
     ├── ControlError            the control API cannot be reached, or refused
     └── PipelineError           a pipeline is declared wrongly, or a run cannot be started or gone on with
+        └── PipelineBusy        another process runs it
 
 One class for each thing that a caller would handle differently. The message is written where the error
 is raised, and names the object, what was found and what was expected; ``todo`` says what to do next.
@@ -100,6 +102,10 @@ class ModelError(SerinusError):
     """A model cannot be had from where it comes from, cannot be registered, or cannot be read."""
 
 
+class SourceUnavailable(ModelError):
+    """Where a model comes from cannot be reached, or kept failing: what was fetched may still serve."""
+
+
 class RuntimeUnavailable(SerinusError):
     """A container runtime is missing or refused to run an image."""
 
@@ -126,3 +132,7 @@ class ControlError(SerinusError):
 
 class PipelineError(SerinusError):
     """A pipeline is declared wrongly, or a run cannot be started, found or gone on with."""
+
+
+class PipelineBusy(PipelineError):
+    """Another process runs this pipeline of this project."""

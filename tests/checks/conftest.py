@@ -15,8 +15,9 @@ from checked import EXAMPLES
 from serinus.image.build import build
 from serinus.project import Project
 
-_MAKE = {"sentiment": "train.py", "onnx": "train.py", "roberta": "fetch.py"}
-"""The script of an example that makes its model and its labelled data."""
+_TRAIN = ["-m", "serinus", "run", "train", "-p", "register=false"]
+_MAKE = {"sentiment": _TRAIN, "onnx": ["train.py"], "roberta": ["fetch.py"]}
+"""What Python is told to make the model of an example, and its labelled data."""
 
 
 @pytest.fixture(scope="session")
@@ -29,9 +30,9 @@ def clean(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Callable[[s
             folder = tmp_path_factory.mktemp("clean") / example
             left_out = shutil.ignore_patterns(".serinus", "__pycache__", "serinus.lock")
             shutil.copytree(EXAMPLES / example, folder, ignore=left_out)
-            if script := _MAKE.get(example):
+            if words := _MAKE.get(example):
                 environment = os.environ | {"SERINUS_SHARED": str(shared)}
-                command = [sys.executable, script]
+                command = [sys.executable, *words]
                 subprocess.run(command, cwd=folder, check=True, capture_output=True, env=environment)
             build(Project.load(folder))
             made[example] = folder

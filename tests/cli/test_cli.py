@@ -44,6 +44,7 @@ def test_init_makes_a_project_and_never_overwrites_one(
     code, document = asked(capsys, "init", "--name", "My Model")
     assert code == DONE
     assert sorted(Path(name).name for name in document["files"]) == [
+        ".gitignore",
         "examples.jsonl",
         "requirements.txt",
         "serinus.toml",

@@ -30,7 +30,7 @@ def test_every_exit_code_is_documented() -> None:
     from serinus import cli
 
     page = (ROOT / "docs/reference/exit-codes.md").read_text()
-    codes = {cli.DONE, cli.NO, cli.FAILED, cli.FAULT, cli.INTERRUPTED}
+    codes = {cli.DONE, cli.NO, cli.FAILED, cli.WAITS, cli.FAULT, cli.INTERRUPTED}
     assert {int(code) for code in re.findall(r"^\| `(\d+)`", page, re.MULTILINE)} == codes
 
 

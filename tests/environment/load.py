@@ -73,9 +73,15 @@ def judge(status: int, body: bytes) -> str:
         document = json.loads(body)
     except ValueError:
         return "no JSON"
-    if not isinstance(document, dict) or not isinstance(document.get("positive"), bool):
-        return "broken contract"
-    return "ok"
+    judgements = document if isinstance(document, list) and document else [document]
+    return "ok" if all(map(kept, judgements)) else "broken contract"
+
+
+def kept(judgement: Any) -> bool:
+    """Whether a judgement is what the contracts of the tests' services promise."""
+    if not isinstance(judgement, dict) or not isinstance(judgement.get("positive"), bool):
+        return False
+    return 0 <= judgement.get("probability", 0) <= 1
 
 
 async def exchange(

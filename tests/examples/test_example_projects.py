@@ -64,13 +64,14 @@ def shaken(url: str, folder: Path) -> None:
 @pytest.fixture(scope="module")
 def sentiment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     project = copied("sentiment", tmp_path_factory.mktemp("examples"))
-    subprocess.run([sys.executable, "train.py"], cwd=project, check=True, capture_output=True)
+    train = [sys.executable, "-m", "serinus", "run", "train", "-p", "register=false"]
+    subprocess.run(train, cwd=project, check=True, capture_output=True)
     return project
 
 
 @pytest.mark.network
 def test_the_sentiment_example_is_trained_served_and_shaken(sentiment: Path) -> None:
-    assert json.loads((sentiment / "model.json").read_text())["accuracy"] > 0.8
+    assert json.loads((sentiment / "build/evaluation.json").read_text())["accuracy"] > 0.8
     with served(sentiment) as url:
         glad, sad = post(f"{url}/predict", ["One of the most moving films of the year.", "The battery died."])
         assert (glad["positive"], sad["positive"]) == (True, False)

@@ -82,6 +82,10 @@ class Registry:
     blob_headers: bool = True
     """Whether HEAD of a manifest tells its digest."""
     ranges: bool = True
+    deletes: bool = True
+    """Whether manifests can be deleted."""
+    catalog: bool = True
+    """Whether it lists its repositories."""
     page: int = 100
     """Tags in one page."""
     smallest_chunk: int = 0
@@ -356,6 +360,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def manifest(self, name: str, reference: str) -> None:
         repo = self.reg.repo(name)
+        if self.command == "DELETE":
+            self.delete_manifest(repo, reference)
+            return
         if self.command == "PUT":
             self.put_manifest(repo, reference)
             return
@@ -390,6 +397,24 @@ class Handler(BaseHTTPRequestHandler):
         if self.reg.referrers_api and "subject" in document:
             headers["oci-subject"] = document["subject"]["digest"]
         self.answer(201, b"", docker_content_digest=digest, **headers)
+
+    def delete_manifest(self, repo: Repo, digest: str) -> None:
+        if not self.reg.deletes:
+            self.error(405, "UNSUPPORTED")
+            return
+        with self.reg.lock:
+            if repo.manifests.pop(digest, None) is None:
+                self.error(404, "MANIFEST_UNKNOWN")
+                return
+            repo.tags = {tag: to for tag, to in repo.tags.items() if to != digest}
+        self.answer(202)
+
+    def catalog(self) -> None:
+        if not self.reg.catalog:
+            self.error(404, "NAME_UNKNOWN")
+            return
+        names = [name for name, repo in sorted(self.reg.repos.items()) if repo.manifests]
+        self.answer(200, json.dumps({"repositories": names}).encode(), content_type="application/json")
 
     def referrers(self, name: str, digest: str) -> None:
         if not self.reg.referrers_api:
@@ -426,6 +451,7 @@ ROUTES = (
     (r"/v2/(.+)/manifests/([^/]+)", "manifest"),
     (r"/v2/(.+)/referrers/([^/]+)", "referrers"),
     (r"/v2/(.+)/tags/list", "tags"),
+    (r"/v2/_catalog", "catalog"),
     (r"/store/(.+)/([^/]+)", "stored"),
 )
 

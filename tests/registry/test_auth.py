@@ -208,7 +208,45 @@ def test_where_it_looked_is_told(tmp_path: Path) -> None:
         "SERINUS_REGISTRY_GHCR_IO_USERNAME",
         f"{tmp_path}/.docker/config.json (cannot be read: JSONDecodeError)",
         "/nowhere/containers/auth.json (not there)",
+        "GITHUB_TOKEN",
     )
+
+
+AZURE = json.dumps({"clientId": "id", "clientSecret": "s", "tenantId": "t", "subscriptionId": "u"})
+
+
+@pytest.mark.parametrize(
+    ("registry", "environ", "pair"),
+    [
+        ("docker.io", {"DOCKER_HUB_USERNAME": "u", "DOCKER_HUB_ACCESS_TOKEN": "s"}, ("u", "s")),
+        ("docker.io", {"DOCKER_HUB_USERNAME": "u", "DOCKER_HUB_ACCESS_TOKEN": ""}, None),
+        ("ghcr.io", {"GITHUB_TOKEN": "s", "GITHUB_ACTOR": "u"}, ("u", "s")),
+        ("ghcr.io", {"GITHUB_TOKEN": "s"}, ("token", "s")),
+        ("ghcr.io", {"GITHUB_TOKEN": ""}, None),
+        ("acme.azurecr.io", {"AZURE_CREDENTIALS": AZURE}, ("id", "s")),
+        ("acme.azurecr.io", {"AZURE_CREDENTIALS": "no JSON"}, None),
+        ("acme.azurecr.io", {"AZURE_CREDENTIALS": "[1]"}, None),
+        ("quay.io", {"GITHUB_TOKEN": "s", "AZURE_CREDENTIALS": AZURE, "DOCKER_HUB_USERNAME": "u"}, None),
+        ("azurecr.io", {"AZURE_CREDENTIALS": AZURE}, None),
+        ("ghcr.io.evil.example", {"GITHUB_TOKEN": "s"}, None),
+    ],
+)
+def test_what_services_for_ci_set_goes_to_its_own_registry_alone(
+    registry: str, environ: dict[str, str], pair: tuple[str, str] | None
+) -> None:
+    search = find(registry, environ=environ, run=no_helper)
+    found = search.credentials
+    assert (found and (found.username, found.password)) == pair
+    assert "no JSON" not in str(search.looked).replace("(no JSON with clientId and clientSecret)", "")
+
+
+def test_a_login_goes_before_what_a_service_for_ci_has_set(tmp_path: Path) -> None:
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({"auths": {"ghcr.io": {"username": "me", "password": "mine"}}}))
+    environ = {"DOCKER_CONFIG": str(tmp_path), "GITHUB_TOKEN": "s"}
+    found = find("ghcr.io", environ=environ, run=no_helper).credentials
+    assert found is not None
+    assert found.username == "me"
 
 
 def test_docker_hub_stands_under_its_old_address(tmp_path: Path) -> None:

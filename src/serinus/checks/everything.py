@@ -34,6 +34,7 @@ def run_checks(
     project: Project | str | Path | None = ".",
     *,
     image: str | None = None,
+    source: bool = False,
     against: str | None = None,
     runtime: str | Runtime = "sandbox",
     only: Sequence[str] = (),
@@ -50,6 +51,7 @@ def run_checks(
         project: the project, or its folder; None where an image is checked without one.
         image: a built image to check: a tag of the layout, ``oci:PATH[:TAG]`` or a reference. Without it
             the project is built, and its image and its source tree are checked.
+        source: the named image was built from the project as it is, whose source tree is checked too.
         against: the image of the version in charge, to compare with; default ``checks.against``.
         runtime: what starts replicas: ``sandbox``, ``docker``, ``podman``, or one of your own.
         only: ids, layers or patterns of the checks to run; none runs all.
@@ -72,6 +74,7 @@ def run_checks(
         loaded,
         image,
         against,
+        with_source=source,
         observer=observer,
     )
     checks = checks_of(loaded)

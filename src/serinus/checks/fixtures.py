@@ -32,7 +32,7 @@ from serinus.checks.subjects import (
 )
 from serinus.contract import Contract, Example
 from serinus.image import CONTRACT, LABEL_CONTRACT, SETTINGS
-from serinus.image.sources import ModelPlace, find_model
+from serinus.image.sources import ModelPlace, find_model, with_model
 from serinus.project import Checks, Project
 
 if TYPE_CHECKING:
@@ -75,9 +75,7 @@ class Fixture:
 def project(given: Given) -> Project:
     """The project, as its file describes it."""
     if given.project is None:
-        raise NotApplicable(
-            "there is no project here", "Run it in the project's folder, or name it: --project."
-        )
+        raise NotApplicable("there is no project here", "Go to the project's folder, or name it: --project.")
     return given.project
 
 
@@ -87,11 +85,10 @@ def settings(given: Given) -> Checks:
 
 
 def source(given: Given, project: Project) -> Project:
-    """The project whose source tree is checked: there is none where a built image was named."""
-    if given.image is not None or given.url is not None:
-        raise NotApplicable(
-            "an image is checked, not a source tree", "Run `serinus check` without --image for it."
-        )
+    """The project whose source tree is checked: there is none where a built image alone was named."""
+    if given.sourceless:
+        todo = "Run `serinus check` without --image, or with --source if the image was built from it."
+        raise NotApplicable("an image is checked, not a source tree", todo)
     return project
 
 
@@ -99,7 +96,7 @@ def found_lock(given: Given) -> Locked | None:
     """The lock as it was before anything was built; None where no source tree is checked."""
     from serinus.image import lock as locks
 
-    if given.image is not None or given.url is not None or given.project is None:
+    if given.sourceless or given.project is None:
         return None
     return Locked(locks.load(given.project.root / locks.FILE), locks.inputs(given.project))
 
@@ -116,15 +113,20 @@ def packages(source: Project, lock: Locked) -> Path:
     return promises.packages(source, locked=lock.lock is not None)
 
 
-def model(source: Project) -> ModelPlace:
+def fetched(given: Given) -> Project | None:
+    """The project with its model on this machine, fetched where it comes from elsewhere; None without one."""
+    return with_model(given.project, given.observer) if given.project and not given.sourceless else None
+
+
+def model(source: Project, fetched: Project | None) -> ModelPlace:
     """Where the model is on this machine, and where the service finds it."""
-    place = find_model(source)
+    place = find_model(fetched or source)
     if place is None:
         raise NotApplicable("the project names no model", "Set model.path or model.source.")
     return place
 
 
-def image(given: Given, found_lock: Locked | None) -> Subject:
+def image(given: Given, found_lock: Locked | None, fetched: Project | None) -> Subject:
     """The image: the one that was named, or built from the project, which takes a lock as it is."""
     from serinus.image.build import build
     from serinus.image.publish import find
@@ -132,11 +134,11 @@ def image(given: Given, found_lock: Locked | None) -> Subject:
     if given.image is not None:
         layout, named = find(given.image, given.layout, observer=given.observer, connect=given.connect)
         return subject(given.image, replace(given, layout=layout), named)
-    if given.project is None:
+    if fetched is None:
         raise NotApplicable("there is no image and no project", "Name an image: --image REF.")
     # A lock that `serinus serve` made knows no base yet: the build adds it, as it makes a missing lock.
     locked = found_lock is not None and found_lock.lock is not None and bool(found_lock.lock.bases)
-    built = build(given.project, layout=given.layout, tag=TAG, locked=locked, observer=given.observer)
+    built = build(fetched, layout=given.layout, tag=TAG, locked=locked, observer=given.observer)
     return subject(built.reference, given, built.descriptor)
 
 
@@ -241,12 +243,12 @@ def _service(served: Served) -> Iterator[Service]:
         yield from service(http, served)
 
 
-def from_source(given: Given, source: Project, image: Subject) -> Iterator[Service]:
+def from_source(given: Given, source: Project, fetched: Project | None, image: Subject) -> Iterator[Service]:
     """The service from the source tree, called as ``service`` is."""
     from serinus.runtimes.local import prepare
 
     port = free_port()
-    prepared = prepare(source, port)
+    prepared = prepare(fetched or source, port)
     running = Local(prepared.argv, prepared.cwd, {**prepared.env, **ADVISORY})
     try:
         url = f"http://127.0.0.1:{port}"
@@ -388,6 +390,7 @@ FIXTURES: tuple[Fixture, ...] = (
     _fixture(found_lock, "read the lock", owner="dependencies.pinned"),
     _fixture(lock),
     _fixture(packages, "install the packages", 0.5, "dependencies.installed"),
+    _fixture(fetched, "fetch the model", 0.1, "model.digest"),
     _fixture(model, "find the model", 0.1, "model.loads"),
     _fixture(image, "build or fetch the image", 2.0, "image.built"),
     _fixture(rootfs, "unpack the image", 1.0, "image.built"),

@@ -45,8 +45,15 @@ class Given:
     """The image of the version in charge, named likewise; default that of the project's file."""
     url: str | None = None
     """Where the service answers already; None starts it."""
+    with_source: bool = False
+    """Whether the named image was built from the project's source tree, and that is looked at too."""
     observer: Observer = ignore
     connect: Connect = connect
+
+    @property
+    def sourceless(self) -> bool:
+        """Whether what is looked at has no source tree here."""
+        return self.url is not None or (self.image is not None and not self.with_source)
 
     @property
     def settings(self) -> Checks:

@@ -7,6 +7,7 @@ the command line must start fast. Exit codes:
 0    done
 1    the answer is no: a change breaks callers
 2    it could not be done: wrong usage, or an error that names the cause
+3    it waits for a person, and was told not to
 70   a fault of Serinus itself, with its traceback
 130  interrupted
 ==== ==================================================================
@@ -27,7 +28,7 @@ from serinus import __version__
 from serinus.cli.output import Output
 from serinus.errors import SerinusError
 
-DONE, NO, FAILED, FAULT, INTERRUPTED = 0, 1, 2, 70, 130
+DONE, NO, FAILED, WAITS, FAULT, INTERRUPTED = 0, 1, 2, 3, 70, 130
 
 _COMMANDS = {
     "init": "start",
@@ -39,6 +40,12 @@ _COMMANDS = {
     "publish": "publish",
     "pull": "publish",
     "contract": "contract",
+    "model": "model",
+    "run": "pipeline",
+    "runs": "pipeline",
+    "approve": "pipeline",
+    "graph": "pipeline",
+    "watch": "watch",
     "up": "environment",
     "down": "environment",
     "deploy": "environment",
@@ -51,6 +58,8 @@ _COMMANDS = {
     "history": "environment",
     "logs": "environment",
     "token": "environment",
+    "deliver": "ci",
+    "ci": "ci",
 }
 """Command -> the module that defines a click command of that name, in the order in which help lists them."""
 

@@ -130,7 +130,9 @@ def _dockerfile(output: Output, project: Project, folder: Path, locked: bool) ->
     from serinus.image import lock as locks
     from serinus.image.dockerfile import export
     from serinus.image.promises import of_project
+    from serinus.image.sources import with_model
 
+    project = with_model(project, output.observer)
     lock, inputs = locks.ensure(project, locked=locked, observer=output.observer)
     contract = of_project(project, output.observer)
     files = [folder / file for file in export(project, lock, contract, folder, index=inputs.index)]

@@ -27,6 +27,7 @@ RUNTIMES = ("sandbox", "docker", "podman")
 @click.option(
     "--image", metavar="REF", help="Check a built image: a tag of the layout, oci:PATH, a reference."
 )
+@click.option("--source", is_flag=True, help="With --image: check the source too, which it was built from.")
 @click.option("--against", metavar="REF", help="The version in charge, to compare with.")
 @click.option(
     "--runtime", type=click.Choice(RUNTIMES), default="sandbox", show_default=True, help="What runs it."
@@ -56,6 +57,7 @@ def check(
     fail_fast: bool,
     jobs: int | None,
     image: str | None,
+    source: bool,
     against: str | None,
     runtime: str,
     formats: tuple[str, ...],
@@ -73,7 +75,7 @@ def check(
     from serinus.cli import checking
     from serinus.image.stages import FOLDER
 
-    project = _project(folder, optional=image is not None or list_)
+    project = _project(folder, optional=(image is not None and not source) or list_)
     checks = checks_of(project)
     if list_:
         output.result(checking.catalogue(checks), [*checking.listed(checks), *checking.takeable()])
@@ -87,7 +89,13 @@ def check(
     checking.writable(wants)
     shown = checking.display(output.json)
     choice: dict[str, Any] = {"only": only, "skip": skip, "jobs": jobs, "fail_fast": fail_fast}
-    about: dict[str, Any] = {"image": image, "against": against, "runtime": runtime, "folder": root}
+    about: dict[str, Any] = {
+        "image": image,
+        "source": source,
+        "against": against,
+        "runtime": runtime,
+        "folder": root,
+    }
     try:
         report = run_checks(project, **about, **choice, tell=shown, observer=shown.observe)
     finally:

@@ -51,7 +51,9 @@ def up(output: Output, image: str | None, keep: bool, folder: str) -> int:
     """
     from dataclasses import asdict
 
+    from serinus.environment.place import folder_of
     from serinus.environment.up import Started, run
+    from serinus.pipeline.served import served
     from serinus.project import Project
 
     gc.enable()  # this command lasts
@@ -69,7 +71,18 @@ def up(output: Output, image: str | None, keep: bool, folder: str) -> int:
     def ready(started: Started) -> None:
         output.result(asdict(started), [f"serving at {started.url}", f"control API at {started.control}"])
 
-    return run(project, image=image, keep=keep, observer=output.observer, ready=ready, stop=stop)
+    state = folder_of(project.root)
+    state.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with served(project, state / "triggers.log") as routes:
+        return run(
+            project,
+            image=image,
+            keep=keep,
+            observer=output.observer,
+            ready=ready,
+            stop=stop,
+            routes=routes,
+        )
 
 
 @click.command()

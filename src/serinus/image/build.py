@@ -29,6 +29,7 @@ from serinus.image.sources import (
     gather_model,
     gather_runtime,
     refuse_secrets,
+    with_model,
 )
 from serinus.image.stages import FOLDER, Gathered, Workshop, workshop
 from serinus.image.uv import Uv, uv
@@ -94,12 +95,10 @@ def build(
         interpreter: finds the Python that imports the service.
         told: standard annotations by short name (``version``, ``source``, ``revision``).
 
-    Returns:
-        What was built.
-
     Raises:
-        BuildError, LockError, BaseError, SecretFound, ContractError, ProjectError, RegistryError.
+        BuildError, LockError, BaseError, SecretFound, ContractError, ProjectError, ModelError, RegistryError.
     """
+    project = with_model(project, observer, cache=cache)
     wanted = tuple(_platform(text) for text in platforms or project.image.platforms)
     order = _Order(project, cache or cache_folder(), locked, upgrade, observer, run_uv, interpreter)
     with workshop(project.root, layout or layout_of(project), order.cache, observer) as shop, Crew() as crew:

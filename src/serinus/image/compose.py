@@ -16,8 +16,9 @@ from serinus.image import sbom as sboms
 from serinus.image.cache import layer_key
 from serinus.image.lock import Lock, normalised
 from serinus.image.settings import settings
-from serinus.image.sources import ModelPlace, model_digest, text
+from serinus.image.sources import ModelPlace, text
 from serinus.image.stages import Gathered, Workshop
+from serinus.models.digest import model_digest
 from serinus.project import Project
 from serinus.registry import Descriptor
 from serinus.registry.layout import Layout
@@ -37,12 +38,21 @@ class Parts:
     """Standard annotations by short name."""
 
     @property
+    def origin(self) -> dict[str, str]:
+        """Where a model that was fetched comes from, as the bill of materials says it."""
+        model = self.model
+        said = {"serinus:model:source": model.uri, "serinus:model:manifest": model.manifest} if model else {}
+        return {name: value for name, value in said.items() if value}
+
+    @property
     def facts(self) -> manifests.Facts:
         """What the image says about itself."""
         service, contract = self.project.service, self.contract
         promised = Contract(contract.request, contract.response).to_json() if contract else None
         told = {"version": service.version or "", **self.told}
-        return manifests.Facts(service.name, service.port, promised, model_digest(self.contents), told)
+        digest, model = model_digest(self.contents), self.model
+        origin = (model.uri, model.manifest) if model else ("", "")
+        return manifests.Facts(service.name, service.port, promised, digest, *origin, told)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +101,7 @@ def _stamp(below: Sequence[Layer], code: Gathered) -> str:
 def attach_sbom(parts: Parts, layout: Layout, image: Image, lock: Lock, tree: Path) -> None:
     """Write the configuration and the bill of materials, which refers to the manifest that comes after it."""
     subject = image.manifest.descriptor
-    contains = sboms.Contains(image.base, _packages(lock, tree), _model_files(parts.contents))
+    contains = sboms.Contains(image.base, _packages(lock, tree), _model_files(parts.contents), parts.origin)
     bill = sboms.sbom(parts.project.service.name, __version__, contains)
     for document in (image.config, bill, manifests.NOTHING):
         if not layout.has(document.descriptor):

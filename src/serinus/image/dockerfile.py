@@ -23,6 +23,8 @@ from serinus.image import (
     CONTRACT,
     LABEL_CONTRACT,
     LABEL_MODEL,
+    LABEL_MODEL_MANIFEST,
+    LABEL_MODEL_SOURCE,
     LIBRARY,
     RUNTIME,
     SETTINGS,
@@ -36,8 +38,9 @@ from serinus.image.lock import Lock, render_pins
 from serinus.image.manifest import ENVIRONMENT
 from serinus.image.runtime import runtime_files
 from serinus.image.settings import settings
-from serinus.image.sources import ModelPlace, find_model, model_digest, patterns
+from serinus.image.sources import ModelPlace, find_model, patterns, with_model
 from serinus.image.uv import redacted
+from serinus.models.digest import model_digest
 from serinus.project import Project
 
 _MARK = "# Written by `serinus build --dockerfile`."
@@ -84,6 +87,7 @@ def export(
         ProjectError: the model is not there.
     """
     _check_free(destination)
+    project = with_model(project)
     model = find_model(project)
     destination.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".serinus-", dir=destination.parent) as name:
@@ -190,6 +194,8 @@ def recipe(project: Project, lock: Lock, contract: Contract | None, model: Mappi
     labels = {
         "org.opencontainers.image.title": project.service.name,
         LABEL_MODEL: model_digest({f"{WORKDIR[1:]}/{p.removeprefix('model/')}": h for p, h in model.items()}),
+        LABEL_MODEL_SOURCE: project.fetched.uri if project.fetched else None,
+        LABEL_MODEL_MANIFEST: project.fetched.manifest if project.fetched else None,
         LABEL_CONTRACT: Contract(contract.request, contract.response).to_json() if contract else None,
     }
     told = tuple((name, value) for name, value in sorted(labels.items()) if value)

@@ -15,6 +15,8 @@ from typing import Any
 from serinus.image import (
     LABEL_CONTRACT,
     LABEL_MODEL,
+    LABEL_MODEL_MANIFEST,
+    LABEL_MODEL_SOURCE,
     LIBRARY,
     RUNTIME,
     SBOM_TYPE,
@@ -57,6 +59,10 @@ class Facts:
     """Canonical text of the contract without its examples."""
     model: str | None = None
     """``sha256:`` digest of the model's content."""
+    source: str = ""
+    """Resolved URI of a model that was fetched."""
+    source_manifest: str = ""
+    """Digest of its manifest, where it has one."""
     told: Mapping[str, str] = field(default_factory=dict, hash=False)
     """Further standard annotations by their short names (``version``, ``source``, ``revision``), if told."""
 
@@ -135,13 +141,17 @@ def environment(base: Iterable[str]) -> list[str]:
 
 
 def labels(inherited: Mapping[str, str], base: Base, facts: Facts) -> dict[str, str]:
-    """The standard labels, the contract, the model, and the base's labels but for the standard ones."""
-    kept = {name: value for name, value in inherited.items() if not name.startswith(_STANDARD)}
+    """The standard labels, the contract, the model, and the base's labels but for those that say the same."""
+    kept = {name: value for name, value in inherited.items() if not name.startswith((_STANDARD, LABEL_MODEL))}
     ours = standard(base, facts)
     if facts.contract is not None:
         ours[LABEL_CONTRACT] = facts.contract
     if facts.model is not None:
         ours[LABEL_MODEL] = facts.model
+    if facts.source:
+        ours[LABEL_MODEL_SOURCE] = facts.source
+    if facts.source_manifest:
+        ours[LABEL_MODEL_MANIFEST] = facts.source_manifest
     return {**kept, **ours}
 
 

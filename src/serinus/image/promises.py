@@ -13,7 +13,7 @@ from serinus.events import Observer, ignore
 from serinus.files import cache_folder, write_atomically
 from serinus.image import LABEL_CONTRACT, contracts, install, lock
 from serinus.image.build import layout_of
-from serinus.image.sources import find_model
+from serinus.image.sources import find_model, is_elsewhere, with_model
 from serinus.project import Project
 from serinus.registry import INDEXES, Descriptor, Source, this_platform
 from serinus.registry.content import parse_descriptor
@@ -43,7 +43,9 @@ def of_project(project: Project, observer: Observer = ignore) -> Contract | None
     Raises:
         ContractError, LockError, ProjectError: as the parts of the project say.
     """
-    model = find_model(project)
+    # A module that is imported needs no model for that: one from elsewhere is not fetched for nothing.
+    needless = project.service.entrypoint is not None and is_elsewhere(project)
+    model = None if needless else find_model(with_model(project, observer))
 
     def importing() -> contracts.Importing:
         own = contracts.own_python()

@@ -8,8 +8,8 @@ it: the same parts give the same bytes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID, uuid5
 
@@ -54,6 +54,8 @@ class Contains:
     base: Base
     packages: tuple[Package, ...]
     model: tuple[ModelFile, ...]
+    origin: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """Properties of the model's files: where the model comes from, if it was fetched."""
 
 
 def sbom(name: str, version: str, contains: Contains) -> Document:
@@ -68,7 +70,7 @@ def sbom(name: str, version: str, contains: Contains) -> Document:
     components = [
         *(_python(package) for package in sorted(contains.packages, key=lambda p: (p.name, p.version))),
         *(_debian(package, contains.base.reference) for package in sorted(contains.base.packages)),
-        *(_model(file) for file in sorted(contains.model, key=lambda f: f.path)),
+        *(_model(file, contains.origin) for file in sorted(contains.model, key=lambda f: f.path)),
     ]
     value: dict[str, Any] = {
         "bomFormat": "CycloneDX",
@@ -120,13 +122,15 @@ def _debian(package: tuple[str, str, str], reference: str) -> dict[str, Any]:
     return {"type": "library", "bom-ref": purl, "name": name, "version": version, "purl": purl}
 
 
-def _model(file: ModelFile) -> dict[str, Any]:
+def _model(file: ModelFile, origin: Mapping[str, str]) -> dict[str, Any]:
+    properties = [{"name": name, "value": value} for name, value in sorted(origin.items())]
     return {
         "type": "machine-learning-model",
         "bom-ref": f"model:{file.path}",
         "name": file.path,
         "version": f"sha256:{file.digest}",
         "hashes": [{"alg": "SHA-256", "content": file.digest}],
+        **({"properties": properties} if properties else {}),
     }
 
 

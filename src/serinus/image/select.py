@@ -37,7 +37,7 @@ NEVER = (
     # caches and what tools leave behind
     "__pycache__/", "*.py[cod]", ".ipynb_checkpoints/", ".pytest_cache/", ".mypy_cache/", ".ruff_cache/",
     ".hypothesis/", ".tox/", ".nox/", ".cache/", ".coverage", ".coverage.*", "htmlcov/", ".serinus/",
-    "node_modules/", ".DS_Store", "Thumbs.db", "*.swp", "*~",
+    "node_modules/", ".DS_Store", "Thumbs.db", "*.swp", "*~", ".serinus-*",
 )  # fmt: skip
 """Left out of the code and of a model folder: version control, secrets, caches."""
 

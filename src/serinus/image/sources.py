@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from serinus.errors import BuildError, ProjectError
+from serinus.errors import BuildError, ModelError, ProjectError
+from serinus.events import Observer, ignore
 from serinus.image import WORKDIR, secrets, select
 from serinus.image.layers import Item
 from serinus.image.runtime import runtime_files
 from serinus.image.stages import Gathered, Workshop
+from serinus.models.digest import model_digest
 from serinus.project import Project
 
 
@@ -24,21 +25,84 @@ class ModelPlace:
     """File or folder on this machine."""
     path: str
     """Relative to the working directory of the service."""
+    uri: str = ""
+    """Resolved, of a model that was fetched from elsewhere."""
+    manifest: str = ""
+    """Digest of its manifest, where it is an OCI artifact."""
+
+
+def is_elsewhere(project: Project) -> bool:
+    """Whether the model is to be fetched, because no file of this machine is named.
+
+    Raises:
+        ModelError: ``model.source`` cannot be read.
+    """
+    named = project.model.source
+    if named is None or os.path.lexists(project.root / named):
+        return False  # as for most projects: how addresses are written need not be known
+    from serinus.models.fetch import elsewhere
+
+    return elsewhere(project) is not None
+
+
+def with_model(project: Project, observer: Observer = ignore, *, cache: Path | None = None) -> Project:
+    """The project with its model on this machine: fetched where it comes from elsewhere, else as it is.
+
+    What is asked for the model afterwards is answered by this one, whatever an alias points at by then.
+
+    Args:
+        project: names the model.
+        observer: told of the step ``model``.
+        cache: the user's cache folder; default :func:`serinus.files.cache_folder`.
+
+    Raises:
+        ModelError, RegistryError: it cannot be had, or is not the one that ``model.digest`` says.
+    """
+    if project.fetched is not None or not is_elsewhere(project):
+        return project
+    from serinus.models.fetch import fetch
+
+    fetched = fetch(project, observer, cache=cache)
+    if fetched is None:
+        return project
+    found = replace(project, fetched=fetched)
+    digest = fetched_digest(found)
+    if project.model.digest not in {None, digest}:
+        raise ModelError(
+            f"the model {fetched.uri} is {digest}, expected {project.model.digest} as model.digest says",
+            "Name the version that was meant, or correct model.digest.",
+        )
+    return found
+
+
+def fetched_digest(project: Project) -> str | None:
+    """The digest of a fetched model's content as an image's label has it; None where none was fetched."""
+    model, fetched = find_model(project), project.fetched
+    if model is None or fetched is None:
+        return None
+    if not model.source.is_dir():
+        return fetched.digest
+    entries = select.walk(model.source, select.rules(select.NEVER), follow=True)
+    place = f"{WORKDIR}/{model.path}".lstrip("/")
+    return model_digest({f"{place}/{entry.path}": fetched.files[entry.path] for entry in entries})
 
 
 def find_model(project: Project) -> ModelPlace | None:
     """Where the model of a project is, and where it goes; None when it names none.
 
     ``source`` and ``path`` stand for each other where one is left out; of a source outside of the project
-    the last name becomes the path.
+    the last name becomes the path. A model from elsewhere is fetched, unless :func:`with_model` has done it.
 
     Raises:
         ProjectError: there is no such file or folder, or it would not go below the working directory.
+        ModelError, RegistryError: it cannot be fetched.
     """
-    named = project.model.source or project.model.path
+    named = _local(project)
     if named is None:
         return None
-    source = Path(os.path.normpath(project.root / named))
+    fetched = with_model(project).fetched
+    named = fetched.name if fetched else named
+    source = fetched.path if fetched else Path(os.path.normpath(project.root / named))
     path = os.path.normpath(project.model.path or named)
     if project.model.path is None and path.startswith(("/", "..")):
         path = source.name
@@ -52,7 +116,17 @@ def find_model(project: Project) -> ModelPlace | None:
             f"there is no model at {source}, which the project's file names",
             "Correct model.source or model.path, or put the file there: a path to a file or a folder.",
         )
-    return ModelPlace(source, path)
+    return ModelPlace(source, path, fetched.uri, fetched.manifest) if fetched else ModelPlace(source, path)
+
+
+def _local(project: Project) -> str | None:
+    """The path that the project names, out of a URI where it is written as one."""
+    named = project.model.source or project.model.path
+    if named is None or not named.startswith("file:") or os.path.lexists(project.root / named):
+        return named
+    from serinus.models.address import parse
+
+    return parse(named).place
 
 
 def patterns(project: Project) -> tuple[str, ...]:
@@ -134,15 +208,3 @@ def refuse_secrets(project: Project, *gathered: Gathered) -> None:
     allowed = select.rules(project.image.allow_secrets)
     findings = [found for one in gathered for found in one.findings]
     secrets.refuse(found for found in findings if not select.ignored(found.path, False, allowed))
-
-
-def model_digest(contents: Mapping[str, str]) -> str | None:
-    """The digest of a model's content: that of its file, or over the files of its folder; None without one.
-
-    Args:
-        contents: path inside the image -> hexadecimal SHA-256.
-    """
-    if len(contents) == 1:
-        return "sha256:" + next(iter(contents.values()))
-    lines = "".join(f"{digest}  {path}\n" for path, digest in sorted(contents.items()))
-    return "sha256:" + hashlib.sha256(os.fsencode(lines)).hexdigest() if contents else None

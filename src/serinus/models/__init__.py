@@ -2,11 +2,13 @@
 
 The flow, and the modules that serve each stage::
 
-    address    what a person wrote -> which source, and its parts (pure)
+    address    what a person wrote -> which of the ``forms``, and its parts (pure)
     sources    one small adapter for each kind of place a model can come from
-    fetch      a source -> verified files in the cache, all or nothing
-    registry   the model registry: register, list, alias, diff; upon any OCI layout or registry
-    pack       files and facts <-> an OCI artifact in the format of the CNCF ModelPack specification
+    fetch      a source -> verified files in the ``cache``, all or nothing
+    registry   the model registry: register, list, pull, alias, diff; its versions are looked up by ``lookup``
+    numbers    how a version's number is taken; ``folder`` and ``remote`` do it in a layout and in a registry
+    manifest   files and ``facts`` -> an OCI artifact in the format of the CNCF ModelPack specification (pure)
+    pack       an OCI artifact in one of the ``formats`` of models -> files
 
 A :class:`Source` knows one model. It is asked first what there is (:meth:`Source.find`), which costs no more
 than a question, and brings the files only when the cache has not got them.

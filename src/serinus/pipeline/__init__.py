@@ -3,13 +3,17 @@
 The flow, and the modules that serve each stage::
 
     declared   [pipeline.NAME] of the project file -> a Pipeline, or every fault in it (pure)
-    builtin    the pipelines that are there without being declared: ``deliver``
-    graph      order, what can run beside what, as text and as SVG (pure)
-    key        what a step's result depends on, as one hash: command, inputs, parameters, lock
-    plan       what is to be done next: run, take from the cache, ask, skip, stop (pure)
-    run        the loop around it: processes, outputs that appear all or not at all
-    record     runs, steps, approvals and what was decided, in SQLite
-    github     a Pipeline -> the workflow of GitHub Actions (pure)
+    builtin    the pipeline that is there undeclared: ``deliver``; ``known`` finds any by its name
+    words      parameters in commands; ``parameters`` and ``when``: their values, conditions on them (pure)
+    graph      order, what can run beside what; ``drawing`` is its SVG (pure)
+    key        what a step's result depends on, as one hash: command, inputs, parameters, lock (pure)
+    plan       what is to be done next: run, ask, skip, block (pure)
+    prepare    everything that can be found wrong before a step is started
+    run        the loop around it; ``work`` does one step, with ``process``, ``secrets``, ``store``
+    guard      clears away what a killed run leaves: processes, and outputs in the making
+    record     runs, steps, questions and results, in SQLite; ``history`` shows them, ``approvals`` answers
+    access     what a step needs to get at registries, models and environments (pure)
+    github     a Pipeline -> the workflow of GitHub Actions
     watch      starts a pipeline for each new version of a model, once
 """
 
@@ -85,3 +89,5 @@ class Pipeline:
     steps: tuple[Step, ...]
     parameters: tuple[Parameter, ...] = ()
     about: str = ""
+    keep: int = 10 << 30
+    """Bytes of outputs of earlier runs that are kept at most, to be taken again."""

@@ -7,18 +7,18 @@ and keeps what it found valid, because importing pydantic takes longer than the 
 
 from __future__ import annotations
 
-from dataclasses import Field, dataclass, field, is_dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+
+from serinus.project.ci import Ci
+from serinus.project.declare import inner as inner
+from serinus.project.declare import key as _key
+from serinus.project.pipelines import NAMES, PipelineTable
 
 FILE = "serinus.toml"
 RESERVED = ("/healthz", "/readyz", "/metrics", "/openapi.json")
 """Routes that the server answers itself, beside everything under ``/v2``."""
-
-
-def _key(default: Any = ..., **rule: Any) -> Any:
-    """A key of the project file: its default (``...`` means it must be given) and the rule for its value."""
-    return field(metadata=rule) if default is ... else field(default=default, metadata=rule)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,9 +54,12 @@ class Model:
     """The model: where it comes from, and where the service finds it."""
 
     source: str | None = _key(None, min_length=1)
-    """Where the model comes from: a file or a folder, relative to the project. Default: `model.path`."""
+    """Where the model comes from: a file or a folder, relative to the project; an id in the model registry,
+    `"sentiment:3"` or `"sentiment@production"`; or a URI, see [model sources](../how-to/model-sources.md).
+    Default: `model.path`."""
     path: str | None = _key(None, inside=True)
-    """Where the service finds the model, relative to its working directory. Default: `model.source`."""
+    """Where the service finds the model, relative to its working directory. Default: `model.source`; of a
+    model from elsewhere the name of its file, or its own name where it has several files."""
     digest: str | None = _key(None, pattern=r"^sha256:[0-9a-f]{64}$")
     """What the model must be: the digest of its file, or of its folder as `serinus check` says it; see the
     check `model.digest`."""
@@ -344,12 +347,27 @@ class Environment:
     """Most processors of a replica; docker and podman have it."""
 
 
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A model from elsewhere as it lies on this machine: what ``models.fetch`` gives back."""
+
+    path: Path
+    """Its file, or its folder."""
+    name: str
+    """Where the service finds it if `model.path` does not say it."""
+    uri: str
+    """Names exactly this model, and no secret is in it."""
+    digest: str
+    """Of its content: that of its file, or over its files as the model registry has it."""
+    manifest: str = ""
+    """Digest of its manifest, where it is an OCI artifact."""
+    files: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """Path below the model's folder -> hexadecimal SHA-256."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Project:
-    """A project: its folder, and what its file says.
-
-    The tables are plain values; :meth:`load` checks them.
-    """
+    """A project: its folder, and what its file says, as plain values; :meth:`load` checks them."""
 
     root: Path
     service: Service
@@ -361,6 +379,10 @@ class Project:
     deploy: Deploy = Deploy()
     rollout: Rollout = Rollout()
     environment: Environment = Environment()
+    ci: Ci = Ci()  # noqa: RUF009  it is frozen
+    pipeline: Mapping[str, PipelineTable] = field(default_factory=dict, hash=False)
+    fetched: Fetched | None = None
+    """The model, once it was fetched; no key of the file. Whoever holds this project works with that one."""
 
     @classmethod
     def load(cls, path: str | Path = ".") -> Project:
@@ -387,10 +409,10 @@ TABLES: dict[str, type] = {
     "deploy": Deploy,
     "rollout": Rollout,
     "environment": Environment,
+    "ci": Ci,
 }
 """The tables of the project file, by name. A key whose value is such a class too is a table below its own."""
 
-
-def inner(key: Field[Any]) -> type | None:
-    """The class of the table that a key stands for; None for a plain key."""
-    return type(key.default) if is_dataclass(key.default) else None
+NAMED: dict[str, tuple[type, str, str]] = {"pipeline": (PipelineTable, "NAME", NAMES)}
+"""Tables of tables under names that the project chooses: the class of each, what stands for a name in the
+documentation, and the pattern of names."""

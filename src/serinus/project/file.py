@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import MISSING, asdict, fields
+from dataclasses import asdict, fields, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,11 @@ from typing import Any
 import serinus
 from serinus.errors import ProjectError
 from serinus.files import write_atomically
-from serinus.project import FILE, TABLES, Project, inner
+from serinus.project import FILE, NAMED, TABLES, Project
+from serinus.project.declare import default_of, inner, named
 
+MODEL_SOURCE = "SERINUS_MODEL_SOURCE"
+"""Variable: goes before ``model.source``, so that a pipeline delivers a version that was just registered."""
 KEPT = Path(".serinus") / "project.json"
 """Where a valid file's tables are remembered, below the project's folder."""
 
@@ -63,27 +67,27 @@ def keys() -> Iterator[tuple[str, Any, str]]:
     import ast
     import inspect
 
-    module = inspect.getmodule(Project)
-    classes = {
-        node.name: node
-        for node in ast.parse(inspect.getsource(module or Project)).body
-        if isinstance(node, ast.ClassDef)
-    }
+    def documented(kind: type) -> dict[str, str]:
+        [tree] = ast.parse(inspect.getsource(kind)).body
+        return dict(_documented(tree.body if isinstance(tree, ast.ClassDef) else ()))
 
     def below(kind: type, path: str) -> Iterator[tuple[str, Any, str]]:
-        documented = dict(_documented(classes[kind.__name__].body))
+        told = documented(kind)
         tables = []
         for key in fields(kind):
             if table := inner(key):
                 tables.append((table, f"{path}.{key.name}"))
-                continue
-            default = ... if key.default is MISSING else key.default
-            yield f"{path}.{key.name}", default, documented.get(key.name, "")
+            elif many := named(key):
+                tables.append((many, f"{path}.{key.name}.{key.metadata['name']}"))
+            else:
+                yield f"{path}.{key.name}", default_of(key), told.get(key.name, "")
         for table, name in tables:
             yield from below(table, name)
 
     for name, kind in TABLES.items():
         yield from below(kind, name)
+    for name, (kind, chosen, _) in NAMED.items():
+        yield from below(kind, f"{name}.{chosen}")
 
 
 def _documented(body: Sequence[Any]) -> Iterator[tuple[str, str]]:
@@ -134,15 +138,25 @@ def _remember(kept: Path, key: str, tables: Mapping[str, Any]) -> None:
 
 def _project(root: Path, tables: Mapping[str, Any]) -> Project:
     made = {name: _table(kind, tables.get(name, {})) for name, kind in TABLES.items()}
+    made |= {name: _tables(kind, tables.get(name, {})) for name, (kind, _, _) in NAMED.items()}
+    if source := os.environ.get(MODEL_SOURCE):
+        made["model"] = replace(made["model"], source=source)
     return Project(root=root, **made)
+
+
+def _tables(kind: type, named: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _table(kind, values) for name, values in named.items()}
 
 
 def _table(kind: type, values: Mapping[str, Any]) -> Any:
     tables = {key.name: table for key in fields(kind) if (table := inner(key))}
+    many = {key.name: each for key in fields(kind) if (each := named(key))}
 
     def plain(name: str, value: Any) -> Any:
         if name in tables:
             return _table(tables[name], value)
+        if name in many:
+            return _tables(many[name], value)
         return tuple(value) if isinstance(value, list) else value
 
     return kind(**{name: plain(name, value) for name, value in values.items()})
@@ -150,4 +164,5 @@ def _table(kind: type, values: Mapping[str, Any]) -> Any:
 
 def describe(project: Project) -> dict[str, Any]:
     """The project as plain values, as ``serinus config --json`` shows it."""
-    return {"root": str(project.root)} | {name: asdict(getattr(project, name)) for name in TABLES}
+    plain = asdict(project)
+    return {"root": str(project.root)} | {name: plain[name] for name in (*TABLES, *NAMED)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import MISSING, Field, fields
+from dataclasses import Field, fields
 from difflib import get_close_matches
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
@@ -15,7 +15,8 @@ import pydantic
 from pydantic import AfterValidator, BeforeValidator, ConfigDict
 
 from serinus.errors import ProjectError
-from serinus.project import RESERVED, TABLES, Rollout, inner
+from serinus.project import NAMED, RESERVED, TABLES, Rollout
+from serinus.project.declare import default_of, inner, named
 
 _UNITS: dict[str, Mapping[str, float]] = {
     "seconds": {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0},
@@ -55,20 +56,30 @@ def _model() -> type[pydantic.BaseModel]:
     members: dict[str, Any] = {
         name: (_table(kind), ... if name in required else None) for name, kind in TABLES.items()
     }
+    members |= {name: (_named(kind, pattern), None) for name, (kind, _, pattern) in NAMED.items()}
     return pydantic.create_model("serinus.toml", __config__=_CONFIG, **members)
+
+
+def _named(kind: type, pattern: str) -> Any:
+    """Tables under names that the project chooses."""
+    return dict[Annotated[str, pydantic.Field(pattern=pattern)], _table(kind)]  # type: ignore[misc]
 
 
 def _table(kind: type) -> type[pydantic.BaseModel]:
     """A table of the project file as a model, with the tables below it."""
     members: dict[str, Any] = {}
     for key in fields(kind):
-        below = inner(key)
-        members[key.name] = (_table(below), None) if below else _rule(kind, key)
+        if below := inner(key):
+            members[key.name] = _table(below), None
+        elif many := named(key):
+            members[key.name] = _named(many, key.metadata["names"]), None
+        else:
+            members[key.name] = _rule(kind, key)
     return pydantic.create_model(kind.__name__, __config__=_CONFIG, **members)
 
 
 def _required(key: Field[Any]) -> bool:
-    return key.default is MISSING
+    return default_of(key) is ...
 
 
 def _rule(kind: type, key: Field[Any]) -> Any:
@@ -82,13 +93,19 @@ def _rule(kind: type, key: Field[Any]) -> Any:
     if rule.pop("unreserved", False):
         validators.append(AfterValidator(_unreserved))
     annotation = get_type_hints(kind)[key.name]
-    if annotation == tuple[str, ...]:
+    for form, validate in _FORMS.items():
+        if rule.pop(form, False):
+            annotation = Any
+            validators.append(AfterValidator(validate))
+    if annotation == Mapping[str, str]:
+        annotation = dict[Annotated[str, pydantic.Field(pattern=rule.pop("names"))], str]
+    elif annotation == tuple[str, ...]:
         each = rule.pop("each", None)
         annotation = list[Annotated[str, pydantic.Field(pattern=each)]]
     elif annotation == tuple[float, ...]:
         annotation = list[float]
     annotated: Any = Annotated[(annotation, pydantic.Field(**rule), *validators)]
-    return annotated, ... if _required(key) else key.default
+    return annotated, default_of(key)
 
 
 def _quantity(unit: str) -> Callable[[Any], Any]:
@@ -120,6 +137,30 @@ def _unreserved(route: str) -> str:
     if route in RESERVED or route == "/v2" or route.startswith("/v2/"):
         raise ValueError(f"a route other than the server's own: {', '.join(RESERVED)} and /v2")
     return route
+
+
+def _words(value: Any) -> Any:
+    if isinstance(value, str) and value.strip():
+        return value
+    if isinstance(value, list) and value and all(isinstance(word, str) and word for word in value):
+        return value
+    raise ValueError("a command: a text, or a list of words")
+
+
+def _scalar(value: Any) -> Any:
+    if isinstance(value, bool | int | float | str):
+        return value
+    raise ValueError("a text, a number, true or false")
+
+
+def _scalars(values: Any) -> Any:
+    if isinstance(values, list) and values:
+        return [_scalar(value) for value in values]
+    raise ValueError("a list of texts, numbers, true or false")
+
+
+_FORMS = {"words": _words, "scalar": _scalar, "scalars": _scalars}
+"""Keys whose values may have one of several forms."""
 
 
 def _together(tables: Mapping[str, Any]) -> list[str]:
@@ -159,7 +200,7 @@ def _expected(fault: Any) -> str:
 
 def _fault(fault: Any, text: str, file: Path, prefix: Sequence[str]) -> str:
     """One fault for a person: file, line, key, what was found, what was expected, the nearest valid key."""
-    keys = [str(key) for key in fault["loc"]]
+    keys = [str(key) for key in fault["loc"] if key != "[key]"]  # what pydantic says of a wrong name
     line = line_of(text, [*prefix, *keys]) or line_of(text, [*prefix, *keys[:-1]])
     place = f"{file}:{line}" if line else str(file)
     key = ".".join(keys)
@@ -177,28 +218,44 @@ def _shown(value: Any) -> str:
 
 def _nearest(keys: Sequence[str]) -> str:
     """The valid key that is meant, or all that are known in that table."""
-    known = [path[-1] for path in _paths() if path[:-1] == tuple(keys[:-1])]
-    elsewhere = [".".join(path) for path in _paths() if len(path) > 1 and path[-1] == keys[-1]]
-    close = [".".join([*keys[:-1], key]) for key in get_close_matches(keys[-1], known, n=1, cutoff=0.5)]
+    here, name = keys[:-1], keys[-1]
+    known = [path[-1] for path in _paths() if path[-1] is not None and _matches(path[:-1], here)]
+    elsewhere = [
+        ".".join(map(str, path)) for path in _paths() if path[1:] and None not in path and path[-1] == name
+    ]
+    if keys[0] in NAMED:
+        elsewhere = []  # tables under free names are a world of their own
+    close = [".".join([*here, key]) for key in get_close_matches(name, known, n=1, cutoff=0.5)]
     if meant := elsewhere + close:
         return f"; did you mean {meant[0]}?"
     return f"; known here are {', '.join(known)}"
 
 
-def _paths() -> Iterator[tuple[str, ...]]:
-    """The path of every table and key there is."""
+def _matches(path: Sequence[str | None], keys: Sequence[str]) -> bool:
+    """Whether these keys lead to this path, in which None stands for any name."""
+    pairs = zip(path, keys, strict=False)
+    return len(path) == len(keys) and all(part is None or part == key for part, key in pairs)
 
-    def below(kind: type, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+
+def _paths() -> Iterator[tuple[str | None, ...]]:
+    """The path of every table and key there is; None stands for a name that the project chooses."""
+
+    def below(kind: type, path: tuple[str | None, ...]) -> Iterator[tuple[str | None, ...]]:
         yield path
         for key in fields(kind):
-            table = inner(key)
-            if table:
+            if table := inner(key):
                 yield from below(table, (*path, key.name))
+            elif many := named(key):
+                yield (*path, key.name)
+                yield from below(many, (*path, key.name, None))
             else:
                 yield (*path, key.name)
 
     for name, kind in TABLES.items():
         yield from below(kind, (name,))
+    for name, (kind, _, _) in NAMED.items():
+        yield (name,)
+        yield from below(kind, (name, None))
 
 
 def line_of(text: str, keys: Sequence[str]) -> int | None:

@@ -12,7 +12,7 @@ from typing import Any
 from serinus.contract.onnx import Interface, Tensor, interface
 from serinus.errors import ProjectError
 from serinus.files import write_atomically
-from serinus.project import FILE
+from serinus.project import FILE, ignore
 
 _SERVICE = '''\
 """Says whether a text sounds glad. Put your model in its place: load it in `setup`, use it in `predict`."""
@@ -109,7 +109,7 @@ def name_from(text: str) -> str:
 
 
 def start(folder: Path, model: Path | None = None, name: str | None = None) -> tuple[Path, ...]:
-    """Write a new project; a file that is there already is never overwritten.
+    """Write a new project; a file that is there already is never overwritten, a ``.gitignore`` is added to.
 
     Args:
         folder: where; it is made if it is not there.
@@ -137,9 +137,10 @@ def start(folder: Path, model: Path | None = None, name: str | None = None) -> t
             f"{', '.join(there)} {'is' if len(there) == 1 else 'are'} in {folder.resolve()} already",
             "Choose another folder with --project, or move what is there.",
         )
+    ignored = ignore.ensure(folder)
     for path, text in sorted(contents.items(), key=lambda item: item[0] == FILE):
         write_atomically(folder / path, text.encode())
-    return tuple(folder / path for path in contents)
+    return (*(folder / path for path in contents), *([ignored] if ignored is not None else []))
 
 
 def _lines(documents: list[dict[str, Any]]) -> str:

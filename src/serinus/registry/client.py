@@ -162,10 +162,27 @@ class Repository:
             NotFound, Unauthorized, Unavailable: as :meth:`resolve`.
         """
         request = Request("GET", f"{self._base}/tags/list", self._pull, f"the repository {self.origin}")
+        return self._listed(request, "tags")
+
+    def catalog(self) -> tuple[str, ...]:
+        """The repositories of the whole registry, where it tells them: Docker Hub and GHCR do not.
+
+        Raises:
+            NotFound, Unauthorized, Unavailable: as :meth:`resolve`.
+        """
+        what = f"the list of repositories of {self.reference.registry}"
+        return self._listed(Request("GET", "/v2/_catalog", ("registry:catalog:*",), what), "repositories")
+
+    def _listed(self, request: Request, member: str) -> tuple[str, ...]:
         found: list[str] = []
         for answer in pages(self._connection, request):
-            document = json.loads(answer.body)
-            found += document.get("tags") or []
+            try:
+                found += json.loads(answer.body)[member] or []
+            except (ValueError, KeyError, TypeError):
+                raise RegistryError(
+                    f"{self.reference.registry} answered with no list of {member} for {request.what}",
+                    "Check that the address is that of a registry.",
+                ) from None
         return tuple(found)
 
     # Writing
@@ -231,6 +248,36 @@ class Repository:
                 artifact_type=parts.artifact_type,
             )
             self._referrers.enter(parts.subject.digest, entry)
+
+    def write_tag_once(self, descriptor: Descriptor, body: bytes, tag: str, patience: float) -> None:
+        """Point a tag at a manifest, in one try.
+
+        Args:
+            descriptor: of the manifest, whose parts are there.
+            body: its bytes.
+            tag: what is to point at it.
+            patience: seconds without a byte from the registry after which it has failed.
+
+        Raises:
+            Unavailable: nobody knows whether the registry has done it.
+            Unauthorized, RegistryError: the registry refuses it.
+        """
+        self._check_size(descriptor)
+        put_manifest(self._connection, descriptor, body, tag, patience)
+
+    def delete(self, digest: str) -> None:
+        """Delete a manifest, and the tags that point at it, where the registry lets us.
+
+        Raises:
+            NotFound, Unauthorized, Unavailable: as :meth:`resolve`.
+            RegistryError: the registry does not delete.
+        """
+        split_digest(digest)
+        what = f"the manifest {digest} of {self.origin}, to be deleted"
+        scopes = (*self._push, scope(self.reference.repository, "delete"))
+        self._connection.request(
+            Request("DELETE", f"{self._base}/manifests/{digest}", scopes, what, (200, 202, 204))
+        )
 
     def _mounts(self, descriptor: Descriptor) -> tuple[str, ...]:
         """Repositories of this registry that may have a blob, by the descriptor and by the constructor."""

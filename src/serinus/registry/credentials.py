@@ -10,6 +10,10 @@ The first of these places that has some wins:
    one registry that ``SERINUS_REGISTRY_HOST`` names: without it they would go to every registry that asks.
 3. ``$DOCKER_CONFIG/config.json``, else ``~/.docker/config.json``: ``credHelpers``, ``credsStore``, ``auths``.
 4. ``$XDG_RUNTIME_DIR/containers/auth.json``, which Podman, Buildah and Skopeo write.
+5. The variables by which services for continuous integration hand on secrets: for Docker Hub
+   ``DOCKER_HUB_USERNAME`` and ``DOCKER_HUB_ACCESS_TOKEN``; for ghcr.io ``GITHUB_TOKEN``, with the user
+   ``GITHUB_ACTOR``; for registries of Azure ``AZURE_CREDENTIALS``, the JSON of a service principal. They
+   come last, since a developer may have set one for something else.
 
 Credential helpers speak the protocol of docker-credential-helpers: ``docker-credential-NAME get``, the
 server's name on stdin, JSON on stdout.
@@ -32,6 +36,9 @@ from serinus.registry.auth import Credentials
 from serinus.registry.reference import HUB
 
 PREFIX = "SERINUS_REGISTRY_"
+DOCKER_HUB = ("DOCKER_HUB_USERNAME", "DOCKER_HUB_ACCESS_TOKEN")
+GITHUB, GHCR = "GITHUB_TOKEN", "ghcr.io"
+AZURE, AZURE_HOSTS = "AZURE_CREDENTIALS", ".azurecr.io"
 _HUB_KEYS = ("https://index.docker.io/v1/", "index.docker.io", "registry-1.docker.io")
 _IDENTITY = "<token>"
 
@@ -90,7 +97,7 @@ def find(
             continue
         if found := from_file(document, registry, repository, str(path), run=run, looked=looked):
             return Search(found, tuple(looked))
-    return Search(None, tuple(looked))
+    return Search(_from_services(registry, environ, looked), tuple(looked))
 
 
 def variable_part(registry: str) -> str:
@@ -124,6 +131,39 @@ def _from_variables(prefix: str, environ: Mapping[str, str]) -> Credentials | No
             f"{prefix}{there} is set and {prefix}{missing} is not; expected both", f"Set {prefix}{missing}."
         )
     return Credentials(username, password, source=f"{prefix}USERNAME") if username else None
+
+
+def _from_services(registry: str, environ: Mapping[str, str], looked: list[str]) -> Credentials | None:
+    """What a service for continuous integration has set for this registry, and for no other."""
+    if registry == HUB:
+        looked.append(DOCKER_HUB[0])
+        username, password = (environ.get(name, "") for name in DOCKER_HUB)
+        return Credentials(username, password, source=DOCKER_HUB[0]) if username and password else None
+    if registry == GHCR:
+        looked.append(GITHUB)
+        token = environ.get(GITHUB, "")
+        # The token decides alone; the name only must not be empty.
+        return Credentials(environ.get("GITHUB_ACTOR") or "token", token, source=GITHUB) if token else None
+    if registry.endswith(AZURE_HOSTS):
+        looked.append(AZURE)
+        return _principal(environ.get(AZURE, ""), looked)
+    return None
+
+
+def _principal(text: str, looked: list[str]) -> Credentials | None:
+    """A service principal: registries of Azure take its id and secret as user and password."""
+    if not text:
+        return None
+    try:
+        document = json.loads(text)
+    except ValueError:
+        document = None
+    if isinstance(document, dict):
+        username, password = _word(document, "clientId"), _word(document, "clientSecret")
+        if username and password:
+            return Credentials(username, password, source=AZURE)
+    looked.append(f"{AZURE} (no JSON with clientId and clientSecret)")
+    return None
 
 
 def _files(environ: Mapping[str, str]) -> list[Path]:

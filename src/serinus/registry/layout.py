@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -215,19 +215,35 @@ class Layout:
             DigestMismatch: the bytes are not what the descriptor says.
             RegistryError: the disk is full, or may not be written to.
         """
-        parts = parse_manifest(verify(body, descriptor, "the caller"), descriptor)
-        if not self.has(descriptor):
-            with self.new_blob(split_digest(descriptor.digest)[0]) as blob:
-                blob.write(body)
+        self.write_next(lambda _: (descriptor, body, tags))
+
+    def write_next(
+        self, make: Callable[[Mapping[str, Descriptor]], tuple[Descriptor, bytes, Sequence[str]]]
+    ) -> Descriptor:
+        """Store a manifest that depends on the tags that are there: nobody else changes them meanwhile.
+
+        Args:
+            make: takes the tags, and gives the manifest as :meth:`write_manifest` takes it. It may write
+                blobs, and must not write manifests.
+
+        Raises:
+            NotFound, DigestMismatch, RegistryError: as :meth:`write_manifest`.
+        """
         with self._locked():
+            descriptor, body, tags = make(self.tags())
+            parts = parse_manifest(verify(body, descriptor, "the caller"), descriptor)
             for part in (*parts.manifests, *parts.blobs):
                 if not self.has(part):
                     raise NotFound(
                         f"{descriptor.digest} needs {part.digest}, which is not in the layout {self.root}",
                         "Write its parts first, or run the command again.",
                     )
+            if not self.has(descriptor):
+                with self.new_blob(split_digest(descriptor.digest)[0]) as blob:
+                    blob.write(body)
             children = [m.digest for m in parts.manifests]
             self._replace_index(stored(self._entries(), descriptor, tags, children))
+        return descriptor
 
     def remove(self, name: str) -> None:
         """Take a tag away, or with a digest every entry of that image; blobs stay until :meth:`collect`.

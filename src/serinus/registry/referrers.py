@@ -57,18 +57,30 @@ def pages(connection: Connection, request: Request) -> Iterator[Answer]:
         request = replace(request, url=follow(answer.url, link[1]))
 
 
-def put_manifest(connection: Connection, descriptor: Descriptor, body: bytes, name: str) -> Answer:
+def put_manifest(
+    connection: Connection, descriptor: Descriptor, body: bytes, name: str, once: float = 0.0
+) -> Answer:
     """Store a manifest under a tag or its digest, and see that the registry has understood the same bytes.
+
+    Args:
+        connection: to the registry.
+        descriptor: of the manifest.
+        body: its bytes.
+        name: tag or digest.
+        once: seconds without a byte from the registry after which the one try has failed; 0 tries as often
+            as ``Connection.request``.
 
     Raises:
         DigestMismatch: it has not.
+        Interrupted: the one try has failed.
     """
     reference = connection.reference
     what = f"{reference.registry}/{reference.repository}{'@' if ':' in name else ':'}{name}"
     scopes = (scope(reference.repository, "pull", "push"),)
     headers = (("content-type", descriptor.media_type),)
     url = f"/v2/{reference.repository}/manifests/{name}"
-    answer = connection.request(Request("PUT", url, scopes, what, (201, 202, 204), headers, body))
+    request = Request("PUT", url, scopes, what, (201, 202, 204), headers, body)
+    answer = connection.send(replace(request, patience=once)) if once else connection.request(request)
     found = answer.headers.get("docker-content-digest", descriptor.digest)
     same_kind = found.partition(":")[0] == descriptor.digest.partition(":")[0]
     if same_kind and found != descriptor.digest:

@@ -22,7 +22,7 @@ from serinus.events import Noted, Observer, ignore
 from serinus.files import cache_folder, write_atomically
 from serinus.image import contracts, lock, promises
 from serinus.image.settings import settings
-from serinus.image.sources import ModelPlace, find_model
+from serinus.image.sources import ModelPlace, find_model, is_elsewhere, with_model
 from serinus.image.stages import FOLDER
 from serinus.project import Project
 
@@ -48,8 +48,9 @@ def prepare(project: Project, port: int, *, host: str = "127.0.0.1", observer: O
     Raises:
         LockError: the dependencies cannot be locked or installed.
         ContractError: the contract cannot be had, or an example breaks it.
-        ProjectError: the model is not there.
+        ProjectError, ModelError: the model is not there, or cannot be fetched.
     """
+    project = with_model(project, observer)
     installed = promises.packages(project, observer)
     contract = promises.of_project(project, observer)
     folder = project.root / FOLDER / "serve"
@@ -171,7 +172,8 @@ def changes(project: Project, stop: threading.Event) -> Iterator[set[str]]:
     """
     from watchfiles import watch
 
-    model = find_model(project)
+    # A model from elsewhere lies in the cache, where nobody works on it.
+    model = None if is_elsewhere(project) else find_model(project)
     places = [project.root, *([model.source] if model else [])]
     for group in watch(
         *places, stop_event=stop, debounce=200, rust_timeout=200, yield_on_timeout=True, raise_interrupt=False

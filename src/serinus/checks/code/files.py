@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from serinus.image import select
-from serinus.image.sources import find_model
+from serinus.image.sources import find_model, is_elsewhere
 from serinus.project import Project
 
 
@@ -21,7 +21,8 @@ def code_files(project: Project) -> tuple[str, ...]:
     """
     patterns = (*select.DEFAULTS, *select.read_patterns(project.root), *project.image.ignore)
     entries = select.walk(project.root, select.rules(patterns))
-    model = find_model(project)
+    # A model from elsewhere is not in the project's folder, and nothing is fetched to look at code.
+    model = None if is_elsewhere(project) else find_model(project)
     own = () if model is None else (model.path,)
     paths = (entry.path for entry in entries if entry.path.endswith(".py"))
     return tuple(path for path in paths if not any(path == o or path.startswith(f"{o}/") for o in own))

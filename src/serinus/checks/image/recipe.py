@@ -26,7 +26,7 @@ _LEFT_OUT = (".serinus", ".git", ".venv", "venv", "__pycache__", "node_modules")
     why="An image that cannot be made again cannot be audited, and a stale layer in a cache goes out unseen.",
     seconds=4.0,
 )
-def reproducible(given: Given, source: Project, image: Subject) -> Result:
+def reproducible(given: Given, source: Project, fetched: Project | None, image: Subject) -> Result:
     """Built again, from a copy in another folder and with cold caches, the image has the same digest."""
     from serinus.files import cache_folder
     from serinus.image.build import build
@@ -34,7 +34,7 @@ def reproducible(given: Given, source: Project, image: Subject) -> Result:
 
     with tempfile.TemporaryDirectory(prefix="serinus-again-") as name:
         folder, cache = Path(name, "elsewhere"), Path(name, "cache")
-        copy = _copied(source, folder)
+        copy = _copied(fetched or source, folder)
         cache.mkdir()
         # The bases and the installed packages are shared; the layers that were packed from them are not.
         for part in cache_folder().glob("*"):
@@ -72,10 +72,10 @@ def _copied(project: Project, folder: Path) -> Project:
 
 
 @check("image.dockerfile", why="The same service must build where only Docker is allowed.", seconds=0.5)
-def dockerfile(source: Project, image: Subject, rootfs: Path) -> Result:
+def dockerfile(source: Project, fetched: Project | None, image: Subject, rootfs: Path) -> Result:
     """The Dockerfile that a build can write, and one in the project's folder, are clean under hadolint."""
     program = _hadolint()
-    text = _exported(source, image, rootfs)
+    text = _exported(fetched or source, image, rootfs)
     texts = {"the exported Dockerfile": text}
     own = source.root / "Dockerfile"
     if own.is_file():

@@ -6,7 +6,8 @@ import hashlib
 
 from serinus.checks import Finding, NotApplicable, Result, check
 from serinus.checks.model.files import contents
-from serinus.image.sources import ModelPlace, model_digest
+from serinus.image.sources import ModelPlace
+from serinus.models.digest import model_digest
 from serinus.project import Project
 
 

@@ -34,9 +34,9 @@ _OPENERS: tuple[tuple[bytes, Callable[[bytes], bytes]], ...] = (
     why="A model from the internet was a pickle, and loading it ran its author's code.",
     seconds=0.1,
 )
-def pickle(source: Project, settings: Checks) -> Result:
+def pickle(source: Project, fetched: Project | None, settings: Checks) -> Result:
     """No file of the model or beside the code is a pickle or holds one, where the project forbids that."""
-    files = dict(_files(source))
+    files = dict(_files(fetched or source))
     if not files:
         raise NotApplicable("no file goes into the image")
     found = {name: what for name, file in files.items() if (what := kind(file))}

@@ -18,7 +18,9 @@ from serinus.errors import (
     ContractError,
     ControlError,
     JournalError,
+    ModelError,
     NotFound,
+    PipelineError,
     RegistryError,
     RolloutError,
     RouterError,
@@ -40,6 +42,8 @@ STATUSES: Mapping[type[SerinusError], HTTPStatus] = {
     RuntimeUnavailable: HTTPStatus.BAD_GATEWAY,
     JournalError: HTTPStatus.SERVICE_UNAVAILABLE,
     ControlError: HTTPStatus.GATEWAY_TIMEOUT,
+    ModelError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    PipelineError: HTTPStatus.CONFLICT,
     SerinusError: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
 """Error -> status; the first class that fits. None of a registry's is 401: that is for our own token."""
@@ -81,6 +85,11 @@ class Refused(Exception):
 def answer(document: Any, status: HTTPStatus = HTTPStatus.OK) -> Answer:
     """A JSON document."""
     return _whole(status, document, JSON)
+
+
+def raw(data: bytes, kind: str) -> Answer:
+    """What is no JSON: a plot, say."""
+    return Answer(HTTPStatus.OK, data, (("Content-Type", kind), ("Content-Length", str(len(data))), *_ALWAYS))
 
 
 def problem(

@@ -48,7 +48,7 @@ class Route:
 
     method: str
     path: str
-    """``{version}`` stands for a part that varies."""
+    """``{run}`` stands for a part that varies, ``{version:path}`` for one that may have slashes in it."""
     call: Callable[[Api, Asked], Answer]
     members: Members = field(default_factory=dict)
     """Of the body of a POST, of the query of a GET."""
@@ -136,7 +136,9 @@ def _headers(environ: Mapping[str, Any]) -> Headers:
 
 def _match(pattern: str, path: str) -> Mapping[str, str] | None:
     """What stands for each part that varies; None where the path is another."""
-    match = re.fullmatch(re.sub(r"\\{(\w+)\\}", r"(?P<\1>.+)", re.escape(pattern)), path)
+    literal = re.escape(pattern)
+    whole = re.sub(r"\\{(\w+):path\\}", r"(?P<\1>.+)", literal)
+    match = re.fullmatch(re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/]+)", whole), path)
     return match.groupdict() if match else None
 
 
@@ -228,6 +230,6 @@ ROUTES: tuple[Route, ...] = (
         _events,
         {"after": (whole(0, 10**15), 0), "wait": (seconds(LONGEST_WAIT), 20.0)},
     ),
-    Route("GET", "/v1/versions/{version}/logs", _logs, {"since": (whole(0, _MOST_BYTES), 0)}),
+    Route("GET", "/v1/versions/{version:path}/logs", _logs, {"since": (whole(0, _MOST_BYTES), 0)}),
 )
 """Every route of an environment's own; ``docs/reference/control-api.md`` tells of each."""
