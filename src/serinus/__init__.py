@@ -2,9 +2,16 @@
 
 The flow, and the package that serves each stage::
 
-    project  ->  contract  ->  image  ->  registry  ->  runtimes  ->  checks
-    serinus.toml  what callers  layers,     push, pull,   sandbox,     every layer,
-                  can rely on   manifest    referrers     docker, ...  in parallel
+    project       serinus.toml as a value
+    models        where a model comes from, and its versions
+    contract      what callers can rely on
+    image         layers, manifest, SBOM: project -> image
+    registry      push, pull, referrers
+    runtimes      an image that runs: sandbox, docker, podman
+    checks        every layer, in parallel
+    rollout       how a version gets the traffic, decided from evidence
+    environment   router, replicas, control API
+    pipeline      all of it in steps
 
 ``serving`` is what runs inside the image. The names below are the public API; everything that the
 command line does is a call of it. They are imported when first used, so that ``import serinus`` inside
@@ -35,6 +42,9 @@ if TYPE_CHECKING:
     from serinus.image.publish import pull as pull
     from serinus.models.registry import ModelRegistry as ModelRegistry
     from serinus.models.version import ModelVersion as ModelVersion
+    from serinus.pipeline.approvals import approve as approve
+    from serinus.pipeline.known import pipeline_of as pipeline_of
+    from serinus.pipeline.run import run_pipeline as run_pipeline
     from serinus.project import Project as Project
     from serinus.registry.layout import Layout as Layout
     from serinus.serving.batching import batched as batched
@@ -54,15 +64,18 @@ _PUBLIC = {
     "Report": "serinus.checks.report",
     "Result": "serinus.checks",
     "Rollout": "serinus.environment.client",
+    "approve": "serinus.pipeline.approvals",
     "batched": "serinus.serving.batching",
     "build": "serinus.image.build",
     "check": "serinus.checks",
     "compare": "serinus.contract.compare",
     "contract_of": "serinus.image.promises",
     "layout_of": "serinus.image.build",
+    "pipeline_of": "serinus.pipeline.known",
     "publish": "serinus.image.publish",
     "pull": "serinus.image.publish",
     "run_checks": "serinus.checks.everything",
+    "run_pipeline": "serinus.pipeline.run",
 }
 
 __all__ = ["__version__", *_PUBLIC]  # noqa: PLE0604  (the keys are strings)

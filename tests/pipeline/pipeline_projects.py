@@ -13,7 +13,7 @@ from typing import Any
 
 from serinus.pipeline import Parameter, Pipeline, Step
 from serinus.pipeline.moments import Moment, RunResult
-from serinus.pipeline.run import run
+from serinus.pipeline.run import run_pipeline
 from serinus.project import Project, Service
 
 HEAD = '[service]\nname = "tiny"\nentrypoint = "service:predict"\n'
@@ -62,7 +62,7 @@ class Ran:
         self.moments: list[Moment] = []
         options = {"grace": 1.0, "pause": 0.01, "metrics_of": lambda model: {}} | options
         tell: Callable[[Moment], None] = options.pop("tell", self.moments.append)
-        self.result: RunResult = run(project, pipeline, params, tell=tell, **options)
+        self.result: RunResult = run_pipeline(project, pipeline, params, tell=tell, **options)
 
     @property
     def states(self) -> dict[str, str]:

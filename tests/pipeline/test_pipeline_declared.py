@@ -10,7 +10,7 @@ from pipeline_projects import HEAD, written
 from serinus.errors import PipelineError, ProjectError
 from serinus.pipeline import Approval, Parameter, Step
 from serinus.pipeline.declared import pipelines
-from serinus.pipeline.known import named
+from serinus.pipeline.known import pipeline_of
 from serinus.project import Project
 from serinus.project.file import KEPT, describe
 
@@ -102,7 +102,7 @@ def test_the_same_tables_stand_in_a_pyproject(tmp_path: Path) -> None:
         .replace("[pipeline", "[tool.serinus.pipeline")
     )
     (tmp_path / "pyproject.toml").write_text(text)
-    assert [step.name for step in named(Project.load(tmp_path)).steps] == [
+    assert [step.name for step in pipeline_of(Project.load(tmp_path)).steps] == [
         "prepare",
         "train",
         "approve",
@@ -188,12 +188,12 @@ def test_every_fault_is_told_at_once(tmp_path: Path) -> None:
 
 def test_a_pipeline_by_its_name(tmp_path: Path) -> None:
     project = Project.load(written(tmp_path, TRAIN))
-    assert named(project) == named(project, "train")
-    assert named(project, "deliver").name == "deliver"
+    assert pipeline_of(project) == pipeline_of(project, "train")
+    assert pipeline_of(project, "deliver").name == "deliver"
     with pytest.raises(PipelineError, match="there is no pipeline 'trian'; did you mean train"):
-        named(project, "trian")
+        pipeline_of(project, "trian")
     own = Project.load(written(tmp_path, '[pipeline.deliver.steps.mine]\nrun = "true"\n'))
-    assert [step.name for step in named(own, "deliver").steps] == ["mine"]
+    assert [step.name for step in pipeline_of(own, "deliver").steps] == ["mine"]
     none = Project.load(written(tmp_path, ""))
     with pytest.raises(PipelineError, match="it declares none"):
-        named(none)
+        pipeline_of(none)

@@ -16,9 +16,9 @@ import pytest
 from serinus.environment.api.routes import Api
 from serinus.models.registry import ModelRegistry
 from serinus.pipeline import history
-from serinus.pipeline.known import named
+from serinus.pipeline.known import pipeline_of
 from serinus.pipeline.plan import Outcome
-from serinus.pipeline.run import run
+from serinus.pipeline.run import run_pipeline
 from serinus.pipeline.served import Worker, routes, served
 from serinus.pipeline.triggers import Ledger
 from serinus.project import Project
@@ -93,7 +93,7 @@ def asking(project: Path) -> Iterator[Client]:
     """A run that waits for a person."""
     loaded = Project.load(project)
     results: list[Any] = []
-    thread = threading.Thread(target=lambda: results.append(run(loaded, named(loaded, "ask"))))
+    thread = threading.Thread(target=lambda: results.append(run_pipeline(loaded, pipeline_of(loaded, "ask"))))
     thread.start()
     client = Client(project)
     until(lambda: bool(client.json("GET", "/v1/runs/ask-1")[1].get("approvals")))

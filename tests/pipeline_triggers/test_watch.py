@@ -143,12 +143,12 @@ def test_a_registry_that_cannot_be_asked_is_told_and_asked_again(project: Path) 
 
 
 def test_a_pipeline_must_be_able_to_be_told_the_version(project: Path) -> None:
-    from serinus.pipeline.known import named
+    from serinus.pipeline.known import pipeline_of
 
     text = PROJECT.replace('params.model = { about = "the version" }', "").replace(', "{model}"', "")
     (project / "serinus.toml").write_text(text)
     with pytest.raises(PipelineError, match="no parameter 'model'"):
-        check(named(Project.load(project), "note"))
+        check(pipeline_of(Project.load(project), "note"))
 
 
 def test_while_somebody_runs_the_pipeline_the_trigger_waits(project: Path) -> None:

@@ -200,7 +200,7 @@ def _bodies(team: Team) -> Path:
 
 
 def _oversure(team: Team, good: str) -> Path:
-    """A model that is right, and says a probability above one where it is rather sure: no example shows that."""
+    """A model that is right, and says a probability above one where it is rather sure: in no example."""
     made = team.folder.with_name("oversure") / "model.onnx"
     team.serinus("model", "pull", good, str(made.parent))
     model = onnx.load(made)

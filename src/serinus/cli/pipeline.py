@@ -56,12 +56,12 @@ def run(
     PIPELINE is one of the project file, or `deliver`, which is built in; it may be left out where there is
     only one. Steps whose inputs have not changed are not run again.
     """
-    from serinus.pipeline.known import named
+    from serinus.pipeline.known import pipeline_of
     from serinus.pipeline.parameters import split
     from serinus.project import Project
 
     project = Project.load(folder)
-    found, values = named(project, pipeline), split(params)
+    found, values = pipeline_of(project, pipeline), split(params)
     options: dict[str, Any] = {"force": force, "start": start or "", "only": only}
     if dry_run:
         return _foresee(output, project, found, values, options)
@@ -75,7 +75,7 @@ def show_run(
     """Run a pipeline with a display, and questions to whoever sits at the terminal; the exit code."""
     from serinus.cli.running import Asker, Live, display, outcome_lines
     from serinus.pipeline.approvals import approve as answer
-    from serinus.pipeline.run import run as run_pipeline
+    from serinus.pipeline.run import run_pipeline
 
     gc.enable()  # this command may last
     shown = display(output.json)
@@ -262,11 +262,11 @@ def graph(output: Output, pipeline: str | None, svg: Path | None, folder: str) -
     from serinus.pipeline.declared import checked
     from serinus.pipeline.drawing import drawn
     from serinus.pipeline.graph import listed
-    from serinus.pipeline.known import named
+    from serinus.pipeline.known import pipeline_of
     from serinus.pipeline.words import greedy
     from serinus.project import Project
 
-    found = checked(named(Project.load(folder), pipeline))
+    found = checked(pipeline_of(Project.load(folder), pipeline))
     for step in found.pipeline.steps:
         if hint := greedy(step):
             output.note(f"hint: {hint}")

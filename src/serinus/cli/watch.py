@@ -58,7 +58,7 @@ def watch(
 
 def _asked(folder: str, model: str | None, pipeline: str | None, params: tuple[str, ...]) -> Watch | None:
     """What is to be watched; what is wrong with it is told before the first look."""
-    from serinus.pipeline.known import named
+    from serinus.pipeline.known import pipeline_of
     from serinus.pipeline.parameters import bind, split
     from serinus.pipeline.triggers import MODEL, Subject
     from serinus.pipeline.watch import Watch, check
@@ -66,7 +66,7 @@ def _asked(folder: str, model: str | None, pipeline: str | None, params: tuple[s
 
     if model is None or pipeline is None:
         return None
-    found, given = named(Project.load(folder), pipeline), split(params)
+    found, given = pipeline_of(Project.load(folder), pipeline), split(params)
     check(found)
     bind(found, {**given, MODEL: model})
     return Watch(Subject.parse(model), pipeline, given)

@@ -22,6 +22,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from serinus.project.pipelines import LOCKS
+
 Value = bool | int | float | str
 """Of a parameter."""
 
@@ -89,5 +91,7 @@ class Pipeline:
     steps: tuple[Step, ...]
     parameters: tuple[Parameter, ...] = ()
     about: str = ""
+    locks: tuple[str, ...] = LOCKS
+    """Files beside the project file that say which packages the steps have; those that exist count."""
     keep: int = 10 << 30
     """Bytes of outputs of earlier runs that are kept at most, to be taken again."""

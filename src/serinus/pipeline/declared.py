@@ -38,7 +38,7 @@ def declared(name: str, table: PipelineTable) -> Pipeline:
     faults: list[str] = []
     steps = tuple(_step(step, one, faults) for step, one in table.steps.items())
     parameters = tuple(_parameter(each, one) for each, one in table.params.items())
-    pipeline = Pipeline(name, steps, parameters, table.about, table.keep)
+    pipeline = Pipeline(name, steps, parameters, table.about, table.locks, table.keep)
     if faults := [*faults, *faults_in(pipeline)]:
         lines = "\n".join(f"pipeline.{name}: {fault}" for fault in faults)
         raise PipelineError(lines, _TODO.format(name=name))

@@ -16,16 +16,6 @@ from serinus.pipeline import Approval, Step, Value
 from serinus.pipeline.words import command_of, parameters_of, put_in
 
 FORMAT = 1
-LOCKS = (
-    "serinus.lock",
-    "requirements.lock",
-    "uv.lock",
-    "poetry.lock",
-    "pdm.lock",
-    "pylock.toml",
-    "Pipfile.lock",
-)
-"""Files beside the project file that say which packages there are; those that exist count for every step."""
 _TOLD = 200
 """Inputs that are remembered by name; of more, only the hash of all."""
 

@@ -14,7 +14,9 @@ from serinus.pipeline.declared import declared
 from serinus.project import Project
 
 
-def named(project: Project, name: str | None = None, environment: Mapping[str, str] = os.environ) -> Pipeline:
+def pipeline_of(
+    project: Project, name: str | None = None, environment: Mapping[str, str] = os.environ
+) -> Pipeline:
     """A pipeline of a project.
 
     Args:

@@ -41,7 +41,7 @@ def preview(
     only: Sequence[str] = (),
     environment: Mapping[str, str] = os.environ,
 ) -> list[Foreseen]:
-    """What a run would do; the parameters are those of :func:`serinus.pipeline.run.run`.
+    """What a run would do; the parameters are those of :func:`serinus.pipeline.run.run_pipeline`.
 
     Raises:
         PipelineError: it could not be started.

@@ -42,7 +42,7 @@ _LOOK = 0.2
 """Seconds between looks whether somebody has answered."""
 
 
-def run(
+def run_pipeline(
     project: Project,
     pipeline: Pipeline,
     params: Mapping[str, Value] | None = None,

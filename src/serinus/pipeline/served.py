@@ -20,7 +20,7 @@ from serinus.environment.api.requests import flag, text, whole
 from serinus.environment.api.routes import Api, Asked, Route
 from serinus.models import ids
 from serinus.pipeline import approvals, history
-from serinus.pipeline.known import named
+from serinus.pipeline.known import pipeline_of
 from serinus.pipeline.triggers import Ledger
 from serinus.pipeline.watch import check
 from serinus.project import Project
@@ -123,7 +123,7 @@ class _Triggers:
                 f"the model {str(model)!r} names no version; expected NAME:VERSION",
                 "Say which version was registered.",
             )
-        check(named(Project.load(self._root), pipeline))
+        check(pipeline_of(Project.load(self._root), pipeline))
         new = self._ledger.told(pipeline, str(model))
         self._wake()
         document = {"pipeline": pipeline, "model": str(model), "new": new}

@@ -19,11 +19,11 @@ from typing import Protocol
 from serinus.errors import PipelineBusy, PipelineError, SerinusError
 from serinus.pipeline import Pipeline, Value
 from serinus.pipeline.guard import FOLDER
-from serinus.pipeline.known import named
+from serinus.pipeline.known import pipeline_of
 from serinus.pipeline.moments import RunResult, Tell, unheard
 from serinus.pipeline.plan import Outcome
 from serinus.pipeline.record import Record, RunRow
-from serinus.pipeline.run import run as run_pipeline
+from serinus.pipeline.run import run_pipeline
 from serinus.pipeline.triggers import MODEL, Ledger, Stage, Subject, Trigger
 from serinus.project import Project
 
@@ -164,7 +164,7 @@ class Watcher:
         """Run what a trigger asks for; False where it must wait for a run that somebody has started."""
         try:
             project = self._load()
-            pipeline = named(project, trigger.pipeline)
+            pipeline = pipeline_of(project, trigger.pipeline)
             check(pipeline)
             result = self._begun(project, pipeline, trigger)
         except PipelineBusy:

@@ -7,7 +7,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,7 +17,7 @@ from serinus.pipeline import Step, Value
 from serinus.pipeline.contents import Index, Missing, inputs
 from serinus.pipeline.graph import Graph
 from serinus.pipeline.guard import FOLDER
-from serinus.pipeline.key import LOCKS, Parts, key_of, parts_of, why
+from serinus.pipeline.key import Parts, key_of, parts_of, why
 from serinus.pipeline.moments import Began, Hint, Said, StepResult, Tell
 from serinus.pipeline.plan import State
 from serinus.pipeline.prepare import Prepared
@@ -126,13 +126,13 @@ def parts(bench: Bench, step: Step) -> Parts:
         else ()
     )
     found = inputs(bench.root, step.inputs, bench.index, without)
-    return parts_of(step, bench.values, found, locks(bench.root, bench.index))
+    return parts_of(step, bench.values, found, locks(bench.root, bench.index, bench.graph.pipeline.locks))
 
 
-def locks(root: Path, index: Index) -> dict[str, str]:
-    """The lock files of a project by name, and the digest of each."""
+def locks(root: Path, index: Index, names: Sequence[str]) -> dict[str, str]:
+    """The lock files that are there by name, and the digest of each."""
     found = {}
-    for name in LOCKS:
+    for name in names:
         with suppress(FileNotFoundError):
             found[name] = index.digest(root / name, (root / name).stat())
     return found

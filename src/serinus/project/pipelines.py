@@ -17,6 +17,16 @@ NAMES = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 VARIABLES = r"^[A-Za-z_][A-Za-z0-9_]*$"
 """Names of parameters and of environment variables."""
 
+LOCKS = (
+    "serinus.lock",
+    "requirements.lock",
+    "uv.lock",
+    "poetry.lock",
+    "pdm.lock",
+    "pylock.toml",
+    "Pipfile.lock",
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParameterTable:
@@ -80,6 +90,8 @@ class PipelineTable:
 
     about: str = _key("")
     """What it is for."""
+    locks: tuple[str, ...] = _key(LOCKS, each=r"^[^\x00]+$")
+    """Files that say which packages the steps have: every step is run again when one of them changes."""
     keep: int = _key(10 << 30, unit="bytes", ge=0)
     """Most bytes of outputs of earlier runs that are kept to be taken again, in bytes or like `"10GiB"`."""
     params: Mapping[str, ParameterTable] = _tables(ParameterTable, "PARAMETER", VARIABLES)

@@ -14,7 +14,7 @@ from serinus.pipeline.github import pins as pinned
 from serinus.pipeline.github.places import difference, pins_for, renewed
 from serinus.pipeline.github.plan import Plan, deliver, filename
 from serinus.pipeline.github.workflow import workflow
-from serinus.pipeline.known import named
+from serinus.pipeline.known import pipeline_of
 from serinus.project import Project, ignore
 from serinus.registry.places import OCI
 
@@ -64,7 +64,7 @@ def plan_for(project: Project, name: str = builtin.DELIVER) -> Plan:
     standard = deliver(project, folder)
     if name == builtin.DELIVER and name not in project.pipeline:
         return standard
-    pipeline = named(project, name)
+    pipeline = pipeline_of(project, name)
     if name != builtin.DELIVER:
         return Plan(pipeline, project, folder)
     given = all(parameter.default is not None for parameter in pipeline.parameters)
