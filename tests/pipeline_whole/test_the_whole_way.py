@@ -6,6 +6,8 @@ registry with a password, and a canary in an environment with callers. Then mode
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
 import os
 import shutil
@@ -189,6 +191,20 @@ def test_from_training_to_production_and_what_does_not_get_there(team: Team) -> 
     assert team.running.in_force() == 0
     assert team.running.seen().nothing_wrong(RATE * 20)
     assert len(history.runs(team.folder, "deliver")) == 4, "each version was delivered once"
+    looked_at = _see_that_it_is_nowhere(team.registry.password, team.folder.parent, team.registry.log.parent)
+    assert looked_at > 200
+
+
+def _see_that_it_is_nowhere(secret: str, *folders: Path) -> int:
+    """Look into every file, log, database, image layer and model that is left; how many there were."""
+    wanted = [secret.encode(), base64.b64encode(secret.encode()).rstrip(b"=")]
+    files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+    for path in files:
+        data = path.read_bytes()
+        if data[:2] == b"\x1f\x8b":
+            data += gzip.decompress(data)
+        assert not any(one in data for one in wanted), f"the secret is in {path}"
+    return len(files)
 
 
 def _bodies(team: Team) -> Path:

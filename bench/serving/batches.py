@@ -1,0 +1,99 @@
+"""Part 3: RoBERTa, sentences of mixed length, beside bare onnxruntime and the servers that batch."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from dataclasses import asdict
+from typing import Any
+
+from closed import OURS, Measured, Settings, figures, measure, rate, ratio, table
+from load import Open, Phase, Plan, open_load
+from peers import Service, bentoml, litserve, mlserver, serinus
+from report import Claim, Part, Table, median
+from stand import HERE, CannotMeasureError, Cores, clean_environment, layout, python
+from tasks import sentences
+
+SHARE = 0.9
+TIMES = 2.0
+_BARE_SECONDS = 1.0
+
+
+def bare(cores: Cores) -> dict[str, Any]:
+    """What ``bare.py`` finds on the service's cores.
+
+    Raises:
+        CannotMeasureError: it ended with an error.
+    """
+    words = ["taskset", "-c", ",".join(map(str, cores.service)), python(), "bare.py", str(_BARE_SECONDS)]
+    texts = json.dumps([request[0] for request in sentences().requests])
+    env = clean_environment()
+    done = subprocess.run(
+        words, input=texts, capture_output=True, text=True, check=False, cwd=HERE, env=env, timeout=600
+    )
+    if done.returncode:
+        raise CannotMeasureError(f"bare.py: {done.stderr[-2000:]}")
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def roberta(settings: Settings) -> Part:
+    """3: throughput at each number of connections, and the latency at half of the most."""
+    task, cores = sentences(), layout(2)
+    ours = serinus(task, "sentences")
+    services = settings.wanted([ours, litserve(task), bentoml(task), mlserver(task)])
+    alone: list[dict[str, Any]] = []
+    measured = measure(services, settings, cores, lambda: alone.append(bare(cores)))
+    rates = {way: median([one["rates"][way] for one in alone]) for way in alone[0]["rates"]}
+    best = max(rates, key=lambda way: rates[way])
+    lone = {name: median([one["latencies"][name] for one in alone]) for name in ("p50", "p99", "mean")}
+    most = max(settings.connections)
+    half = rate(measured, OURS, most) / 2
+    if not half:
+        raise CannotMeasureError(f"Serinus answered badly at {most} connections, so there is no half of it")
+    calm = {random: at_half(ours, half, settings, cores, random=random) for random in (False, True)}
+    claims = _claims(measured, settings, 1 / lone["mean"], rates[best])
+    times = calm[False].p99 / lone["p99"]
+    failed = sum(one.asked - one.answers.get("200", 0) for one in calm.values())
+    claims += [
+        Claim("p99 at half of the most, evenly spaced, over bare p99", times, TIMES, least=False),
+        Claim("requests not answered at half of the most", failed, 0, least=False),
+    ]
+    tables = [table(measured, count, OURS) for count in settings.connections]
+    tables += [
+        Table(("bare onnxruntime", "sentences/s"), sorted(rates.items(), key=lambda one: -one[1])),
+        _waiting(lone, calm, half),
+    ]
+    notes = [f"{settings.rounds} rounds of {settings.seconds:g} s, medians; {cores}. Best by hand: {best}."]
+    told = {"bare": alone, "half": {str(random): asdict(one) for random, one in calm.items()}}
+    return Part("3. RoBERTa, sentences of mixed length", tables, claims, notes, figures(measured) | told)
+
+
+def _claims(measured: Measured, settings: Settings, alone: float, best: float) -> list[Claim]:
+    """One connection is held to bare inference of one sentence at a time, more to the best there is."""
+    claims = []
+    for count in settings.connections:
+        bound, what = (alone, "one at a time") if count == 1 else (best, "the best by hand")
+        share = rate(measured, OURS, count) / bound
+        claims.append(Claim(f"share of bare onnxruntime, {what}, {count} connections", share, SHARE))
+    most = max(settings.connections)
+    return claims + [
+        Claim(f"{name}, {most} connections: ahead", ratio(measured, name, most), 1.0)
+        for name in measured
+        if name != OURS
+    ]
+
+
+def at_half(service: Service, load: float, settings: Settings, cores: Cores, *, random: bool) -> Open:
+    """An open load of so many requests a second."""
+    with service.run(cores.service) as started:
+        phases = (Phase("warm", load, 1.0), Phase("half", load, settings.seconds * 2))
+        bodies = tuple(body.decode() for body in service.bodies)
+        return open_load(Plan(started.port, service.path, bodies, phases, 256, random), cores.load)["half"]
+
+
+def _waiting(lone: dict[str, float], calm: dict[bool, Open], half: float) -> Table:
+    rows: list[tuple[Any, ...]] = [("bare onnxruntime, one at a time", lone["p50"] * 1e3, lone["p99"] * 1e3)]
+    for random, one in calm.items():
+        rows.append((f"{OURS}, {'random' if random else 'evenly spaced'}", one.p50 * 1e3, one.p99 * 1e3))
+    return Table((f"Latency at {half:.0f} requests/s", "p50, ms", "p99, ms"), rows)

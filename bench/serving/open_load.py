@@ -1,0 +1,241 @@
+"""An open load over HTTP/1.1: requests are sent by the clock, whether those before are answered or not.
+
+Reads a plan (``load.Plan``) as JSON from standard input, writes the figures of its phases as JSON. Runs in a
+virtual environment of its own that has uvloop; one process, one core: about 20,000 requests a second. Every
+request has a moment at which it is due, and its time counts from there, also when it had to wait for a free
+connection or for this program: nothing is left out because the service was slow. Who waits for a connection
+too long gives up, as callers do. How far behind the clock requests were sent is part of the figures.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import random
+import sys
+from collections import Counter, deque
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+import uvloop
+
+TICK = 0.0005
+"""Seconds between two looks at the clock."""
+PATIENCE = 10.0
+"""Seconds that the last answers may take."""
+SLICE = 0.25
+NO_ANSWER, BARE = 0, 1
+"""In place of a status: the connection broke; 503 without Retry-After."""
+
+
+@dataclass(slots=True)
+class Asked:
+    """One request: its phase, and when it was due, sent and answered."""
+
+    phase: int
+    due: float
+    sent: float = 0.0
+    done: float = 0.0
+    status: int = NO_ANSWER
+
+
+class Caller(asyncio.Protocol):
+    """One connection: a request at a time."""
+
+    def __init__(self, load: Load) -> None:
+        self._load = load
+        self._transport: Any = None
+        self._asked: Asked | None = None
+        self._have = b""
+
+    def connection_made(self, transport: Any) -> None:
+        self._transport = transport
+        self._load.free.append(self)
+
+    def ask(self, asked: Asked, request: bytes) -> None:
+        self._asked = asked
+        asked.sent = perf_counter()
+        self._transport.write(request)
+
+    def data_received(self, data: bytes) -> None:
+        self._have = have = self._have + data if self._have else data
+        end = have.find(b"\r\n\r\n")
+        if end < 0 or self._asked is None:
+            return
+        head = have[:end].lower()
+        at = head.find(b"\r\ncontent-length:")
+        length = int(head[at + 17 :].split(b"\r\n", 1)[0]) if at >= 0 else 0
+        if len(have) < end + 4 + length:
+            return
+        status = int(head[9:12])
+        self._asked.status = BARE if status == 503 and b"\r\nretry-after:" not in head else status
+        self._asked.done = perf_counter()
+        self._asked, self._have = None, b""
+        if b"\r\nconnection: close" in head:
+            self._transport.close()
+        else:
+            self._load.freed(self)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if self._asked is not None:
+            self._asked.done = perf_counter()
+            self._asked = None
+        self._load.lost(self)
+
+
+class Load:
+    """The plan, under way."""
+
+    def __init__(self, plan: dict[str, Any]) -> None:
+        self._plan = plan
+        self._bodies = [request(plan, body.encode()) for body in plan["bodies"]]
+        self._next = 0
+        self.free: list[Caller] = []
+        self.waiting: deque[Asked] = deque()
+        self.asked: list[Asked] = []
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    async def run(self) -> None:
+        loop = asyncio.get_running_loop()
+        await asyncio.gather(*(self._connect() for _ in range(self._plan["connections"])))
+        dues = [(phase, due) for phase, due in schedule(self._plan)]
+        self.asked = [Asked(phase, due) for phase, due in dues]
+        gc.disable()
+        begin = perf_counter() + 0.05
+        for asked in self.asked:
+            asked.due += begin
+        at, end = 0, len(self.asked)
+        while at < end:
+            now = perf_counter()
+            while at < end and self.asked[at].due <= now:
+                self._send(self.asked[at])
+                at += 1
+            await asyncio.sleep(TICK)
+        limit = loop.time() + PATIENCE
+        while any(not one.done for one in self.asked[-10_000:]) and loop.time() < limit:
+            await asyncio.sleep(0.02)
+
+    def _send(self, asked: Asked) -> None:
+        if self.free:
+            self.free.pop().ask(asked, self._body())
+        else:
+            self.waiting.append(asked)
+
+    def _body(self) -> bytes:
+        self._next = (self._next + 1) % len(self._bodies)
+        return self._bodies[self._next]
+
+    def freed(self, caller: Caller) -> None:
+        oldest = perf_counter() - self._plan["patience"]
+        while self.waiting:
+            asked = self.waiting.popleft()
+            if asked.due > oldest:
+                caller.ask(asked, self._body())
+                return
+            asked.done = perf_counter()  # given up
+        self.free.append(caller)
+
+    def lost(self, caller: Caller) -> None:
+        """A connection ended: make another one in its place."""
+        if caller in self.free:
+            self.free.remove(caller)
+        task = asyncio.get_running_loop().create_task(self._connect())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _connect(self) -> None:
+        loop = asyncio.get_running_loop()
+        for _ in range(100):
+            try:
+                await loop.create_connection(lambda: Caller(self), "127.0.0.1", self._plan["port"])
+            except OSError:
+                await asyncio.sleep(0.02)
+            else:
+                return
+
+
+def request(plan: dict[str, Any], body: bytes) -> bytes:
+    """The bytes of a request."""
+    head = (
+        f"POST {plan['path']} HTTP/1.1\r\nhost: 127.0.0.1:{plan['port']}\r\n"
+        f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+def schedule(plan: dict[str, Any]) -> list[tuple[int, float]]:
+    """The phase and the moment of each request, seconds from the start."""
+    chance = random.Random(plan["seed"])
+    found, begin = [], 0.0
+    for number, phase in enumerate(plan["phases"]):
+        due, end = begin, begin + phase["seconds"]
+        while due < end:
+            found.append((number, due))
+            due += chance.expovariate(phase["rate"]) if plan["random"] else 1 / phase["rate"]
+        begin = end
+    return found
+
+
+def percentile(values: list[float], share: float) -> float:
+    """The value below which this share of them lies; 0 of none."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
+
+
+def figures(plan: dict[str, Any], asked: list[Asked]) -> list[dict[str, Any]]:
+    """The figures of each phase, as ``load.Open`` has them."""
+    found = []
+    for number, phase in enumerate(plan["phases"]):
+        own = [one for one in asked if one.phase == number]
+        good = [one.done - one.due for one in own if one.status == 200]
+        refused = [one.done - one.sent for one in own if one.status in (503, BARE)]
+        names = {NO_ANSWER: "none", BARE: "bare"}
+        found.append(
+            {
+                "name": phase["name"],
+                "asked": len(own),
+                "answers": dict(Counter(names.get(one.status, str(one.status)) for one in own)),
+                "seconds": phase["seconds"],
+                "p50": percentile(good, 0.5),
+                "p99": percentile(good, 0.99),
+                "refused_p99": percentile(refused, 0.99),
+                "refused_max": max(refused, default=0.0),
+                "late_p99": percentile([one.sent - one.due for one in own if one.sent], 0.99),
+                "slices": slices(own),
+            }
+        )
+    return found
+
+
+def slices(own: list[Asked]) -> list[dict[str, float]]:
+    """What became of the requests due in each quarter of a second."""
+    if not own:
+        return []
+    begin, parts = own[0].due, {}
+    for one in own:
+        parts.setdefault(int((one.due - begin) / SLICE), []).append(one)
+    found = []
+    for number, part in sorted(parts.items()):
+        good = [one.done - one.due for one in part if one.status == 200]
+        found.append(
+            {
+                "at": number * SLICE,
+                "asked": len(part),
+                "good": len(good),
+                "p99": percentile(good, 0.99),
+            }
+        )
+    return found
+
+
+def main() -> None:
+    plan = json.load(sys.stdin)
+    load = Load(plan)
+    uvloop.run(load.run())
+    json.dump(figures(plan, load.asked), sys.stdout)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,133 @@
+"""Figures as tables in Markdown, and what is claimed of them."""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from peers import pinned
+
+
+@dataclass(frozen=True)
+class Claim:
+    """Something that must be so: a number, and what it is held to."""
+
+    text: str
+    found: float
+    bound: float
+    least: bool = True
+    """Whether the number is to be at least the bound; else at most."""
+    unit: str = ""
+
+    @property
+    def holds(self) -> bool:
+        return self.found >= self.bound if self.least else self.found <= self.bound
+
+    def __str__(self) -> str:
+        word = "at least" if self.least else "at most"
+        told = "holds" if self.holds else "**missed**"
+        return f"- {self.text}: {self.found:.3g}{self.unit}, {word} {self.bound:.3g}{self.unit}: {told}"
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows under heads."""
+
+    heads: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+
+    def __str__(self) -> str:
+        lines = [_row(self.heads), _row(["---", *["---:"] * (len(self.heads) - 1)])]
+        return "\n".join([*lines, *(_row([shown(cell) for cell in row]) for row in self.rows)])
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def shown(cell: Any) -> str:
+    """A cell as a person reads it: three digits, or all before the point."""
+    if not isinstance(cell, float):
+        return str(cell)
+    return f"{cell:,.0f}" if abs(cell) >= 100 else f"{cell:.3g}"
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of the benchmark: what was done, its tables, its claims, and what must be said of them."""
+
+    title: str
+    tables: Sequence[Table] = ()
+    claims: Sequence[Claim] = ()
+    notes: Sequence[str] = ()
+    figures: dict[str, Any] = field(default_factory=dict)
+    """The same for programs, every single measurement among it."""
+
+    def __str__(self) -> str:
+        parts = [f"## {self.title}", *map(str, self.tables)]
+        if self.claims:
+            parts.append("\n".join(map(str, self.claims)))
+        parts += self.notes
+        return "\n\n".join(parts)
+
+    def to_json(self) -> dict[str, Any]:
+        claims = [
+            {
+                "claim": one.text,
+                "found": one.found,
+                "bound": one.bound,
+                "least": one.least,
+                "holds": one.holds,
+            }
+            for one in self.claims
+        ]
+        return {"title": self.title, "claims": claims, **self.figures}
+
+
+def median(values: Sequence[float]) -> float:
+    return statistics.median(values)
+
+
+# -------------------------------------------------------------------------------------------- the machine
+
+
+def machine() -> dict[str, str]:
+    """What the figures were measured on, and with what."""
+    names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    name = names[0].partition(":")[2].strip() if names else platform.machine()
+    wrk = subprocess.run(["wrk", "--version"], capture_output=True, text=True, check=False).stdout
+    return {
+        "processor": f"{len(os.sched_getaffinity(0))} cores of {name}",
+        "memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB",
+        "kernel": platform.release(),
+        "load average before": f"{os.getloadavg()[0]:.1f}",
+        "wrk": wrk.split("[")[0].strip().removeprefix("wrk").strip(),
+        "Python": platform.python_version(),
+        "Serinus": version("serinus"),
+    } | {what: _versions(name) for what, name in _PEERS.items()}
+
+
+_PEERS = {
+    "bare Granian": "granian",
+    "FastAPI on uvicorn": "fastapi",
+    "Flask on gunicorn": "flask",
+    "MLServer": "mlserver",
+    "LitServe": "litserve",
+    "BentoML": "bentoml",
+}
+_SHOWN = (
+    *("granian", "fastapi", "uvicorn", "uvloop", "httptools", "flask", "gunicorn", "mlserver", "litserve"),
+    *("bentoml", "pydantic", "starlette", "orjson", "numpy", "onnxruntime"),
+)
+
+
+def _versions(name: str) -> str:
+    found = pinned(name)
+    return ", ".join(f"{package} {found[package]}" for package in _SHOWN if package in found)
