@@ -45,6 +45,9 @@ bench: $(READY)  ## the measurements that the README quotes
 	$(BIN)/python bench/check/bench.py
 	$(BIN)/python bench/rollout/simulate.py
 	$(BIN)/python bench/rollout/live.py
+	$(BIN)/python bench/models/bench.py
+	$(BIN)/python bench/pipeline/bench.py
+	$(BIN)/python bench/serving/bench.py
 
 clean:  ## remove what was made here
 	rm -rf $(VENV) .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis dist examples/*/.serinus examples/*/.cache

@@ -12,6 +12,9 @@ SHOWN = "positive=bool(p >= 0.5)"
 
 
 def swapped(folder: Path) -> None:
+    file = folder / "examples.jsonl"
+    golden = {"request": ["I love this film"], "response": [{"positive": True, "probability": 0.97}]}
+    file.write_text(json.dumps(golden) + "\n" + file.read_text())
     replace(folder / "service.py", SHOWN, "positive=bool(p < 0.5)")
 
 
@@ -29,7 +32,6 @@ def counting(folder: Path) -> None:
     replace(folder / "service.py", RUN, "    CALLS.append(1)\n" + RUN)
     replace(folder / "service.py", "def setup()", "CALLS: list[int] = []\n\n\ndef setup()")
     replace(folder / "service.py", "round(float(p), 2)", "round(float(p), 2) * (len(CALLS) % 2)")
-    without_responses(folder)
 
 
 def leaking(folder: Path) -> None:
@@ -47,17 +49,10 @@ def not_in_the_image(folder: Path) -> None:
     )
     replace(folder / "service.py", "import numpy", "import pathlib\n\nimport numpy")
     replace(folder / "service.py", "p >= 0.5", "p >= THRESHOLD")
-    without_responses(folder)
 
 
 def by_case(folder: Path) -> None:
     replace(folder / "lexicon.py", "sentence.lower()", "sentence")
-
-
-def without_responses(folder: Path) -> None:
-    file = folder / "examples.jsonl"
-    rows = [json.loads(line) for line in file.read_text().splitlines()]
-    file.write_text("".join(json.dumps({"request": row["request"]}) + "\n" for row in rows))
 
 
 FAULTS = (

@@ -27,7 +27,7 @@ from serinus.errors import ServiceError
 from serinus.serving import tensors
 from serinus.serving.answers import Problem
 from serinus.serving.bfloat16 import from_bits, to_bits
-from serinus.serving.onnx import SURPRISE, OnnxService, load, measure
+from serinus.serving.onnx import SURPRISE, OnnxService, load, measure, small_work
 
 
 def service(tmp_path: Path, model: Any) -> OnnxService:
@@ -351,20 +351,20 @@ def test_small_work_is_measured_once_and_runs_on_the_loop(tmp_path: Path) -> Non
         runs.append(feeds)
         return []
 
-    small = measure(run, pairs, (), lambda: next(ticks))
+    small = small_work(pairs, measure(run, pairs, (), lambda: next(ticks)))
     assert small == 2 * (30 + len(runs[0]["text"][0]))
 
     def refuse(names: Any, feeds: Any) -> list[Any]:
         raise ValueError("this model wants more than one")
 
-    assert measure(refuse, pairs, ()) == 0
+    assert small_work(pairs, measure(refuse, pairs, ())) == 0
 
 
 @pytest.mark.parametrize(
     ("calm", "goes"), [(0, True), (30, True), (SURPRISE, False)], ids=["in a row", "often", "now and then"]
 )
 def test_small_work_that_takes_long_again_and_again_goes_to_the_threads(calm: int, goes: bool) -> None:
-    """Once is nothing: a core that somebody else had for a moment must not send a small model there."""
+    """Once is nothing."""
     here, where = threading.current_thread(), []
     now = 0.0
     tensor = Tensor("x", "float32", ("n",))

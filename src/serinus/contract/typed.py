@@ -77,7 +77,7 @@ class Decoder:
             value = orjson.loads(body)
         except orjson.JSONDecodeError as error:
             raise Malformed(f"the body is not JSON: {shorten(str(error), 120)}", error.pos) from None
-        if not self._check.ok(value):
+        if not self._check.ok_parsed(value, body):
             value = _exact(body, value)
             if faults := self._check.violations(value):
                 raise BrokenContract(faults)

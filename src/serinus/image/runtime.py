@@ -17,7 +17,7 @@ from serinus.project import Project
 Kind = Literal["function", "app", "onnx"]
 """Kind of service: a typed function, a WSGI or ASGI app, a bare ONNX file."""
 
-_EVERY = ("granian>=2.8", "jsonschema-rs>=0.60", "orjson>=3.10")
+_EVERY = ("granian>=2.8", "jsonschema-rs>=0.60", "orjson>=3.10", "uvloop>=0.21")
 _FURTHER: dict[Kind, tuple[str, ...]] = {
     "function": ("pydantic>=2.11",),
     "app": (),

@@ -134,6 +134,10 @@ class Access(Protocol):
         ...
 
 
+_Noted = tuple[float, str, str, str, int, float, bytes | int | None]
+"""When, and what is noted of a request: made into a line when there is time."""
+
+
 class AccessLog:
     """The access log: one line for each request. Belongs to one event loop.
 
@@ -155,7 +159,7 @@ class AccessLog:
         self._write = write
         self._later = later
         self._clock = clock
-        self._lines: list[bytes] = []
+        self._lines: list[_Noted] = []
 
     def __call__(  # noqa: PLR0917 (as the line has them)
         self,
@@ -168,30 +172,35 @@ class AccessLog:
         /,
     ) -> None:
         """Note one answered request."""
-        line: dict[str, object] = {
-            "time": timestamp(self._clock()),
-            "level": "info",
-            "message": "request",
-            "request_id": request_id,
-            "method": method,
-            "route": route,
-            "status": status,
-            "seconds": round(seconds, 6),
-        }
-        if answer is not None:
-            line |= _noted(answer)
         if not self._lines:
             (self._later or asyncio.get_running_loop().call_later)(GATHER, self.flush)
-        self._lines.append(orjson.dumps(line))
+        self._lines.append((self._clock(), request_id, method, route, status, seconds, answer))
 
     def flush(self) -> None:
         """Write what is gathered."""
         if self._lines:
             lines, self._lines = self._lines, []
-            self._write(b"\n".join(lines))
+            self._write(b"\n".join(map(_line, lines)))
 
 
-def _noted(answer: bytes | int) -> dict[str, object]:
+def _line(noted: _Noted) -> bytes:
+    at, request_id, method, route, status, seconds, answer = noted
+    line: dict[str, object] = {
+        "time": timestamp(at),
+        "level": "info",
+        "message": "request",
+        "request_id": request_id,
+        "method": method,
+        "route": route,
+        "status": status,
+        "seconds": round(seconds, 6),
+    }
+    if answer is not None:
+        line |= _members(answer)
+    return orjson.dumps(line)
+
+
+def _members(answer: bytes | int) -> dict[str, object]:
     """The members that tell of an answer; one that is no JSON after all is told by its length."""
     if isinstance(answer, int):
         return {"answer_bytes": answer}

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -62,12 +63,24 @@ class Worker:
     async def _ask(self, number: int) -> tuple[str, bool]:
         try:
             async with asyncio.timeout(TIMEOUT):
-                reader, writer = await asyncio.open_unix_connection(self._name(number))
+                reader, writer = await _connected(self._name(number))
                 answer = await reader.read()
                 writer.close()
         except (OSError, TimeoutError):
             return "", False
         return answer[1:].decode(), answer[:1] == b"1"
+
+
+async def _connected(name: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection to an abstract Unix socket; uvloop wants it made by hand."""
+    own = socket.socket(socket.AF_UNIX)
+    try:
+        own.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(own, name)
+        return await asyncio.open_unix_connection(sock=own)
+    except BaseException:
+        own.close()
+        raise
 
 
 def supervise(count: int, serve: Callable[[Worker], int], clock: Callable[[], float] = time.monotonic) -> int:

@@ -43,5 +43,5 @@ def admit(body: bytes, check: Check) -> None:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise Problem(400, f"the body is not JSON: {error}") from None
-    if not check.ok(value):
+    if not check.ok_parsed(value, body):
         raise Problem(422, "the request breaks the contract", check.violations(value))
