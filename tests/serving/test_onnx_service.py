@@ -27,7 +27,7 @@ from serinus.errors import ServiceError
 from serinus.serving import tensors
 from serinus.serving.answers import Problem
 from serinus.serving.bfloat16 import from_bits, to_bits
-from serinus.serving.onnx import SURPRISE, OnnxService, load, measure, small_work
+from serinus.serving.onnx import CALM, OnnxService, load, measure, small_work
 
 
 def service(tmp_path: Path, model: Any) -> OnnxService:
@@ -361,26 +361,26 @@ def test_small_work_is_measured_once_and_runs_on_the_loop(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("calm", "goes"), [(0, True), (30, True), (SURPRISE, False)], ids=["in a row", "often", "now and then"]
+    ("calm", "stolen", "goes"),
+    [(0, False, True), (30, False, True), (CALM, False, False), (0, True, False)],
+    ids=["in a row", "often", "now and then", "somebody else had the core"],
 )
-def test_small_work_that_takes_long_again_and_again_goes_to_the_threads(calm: int, goes: bool) -> None:
-    """Once is nothing."""
+def test_small_work_that_takes_long_again_and_again_goes_to_the_threads(
+    calm: int, stolen: bool, goes: bool
+) -> None:
     here, where = threading.current_thread(), []
-    now = 0.0
+    now = worked = 0.0
     tensor = Tensor("x", "float32", ("n",))
 
-    def clock() -> float:
-        return now
-
     def run(names: Any, feeds: Any) -> list[Any]:
-        nonlocal now
+        nonlocal now, worked
         where.append(threading.current_thread())
         now += float(feeds["x"][0])
+        worked += 0.0 if stolen else float(feeds["x"][0])
         return [numpy.zeros(1)]
 
-    served = OnnxService(
-        "m", Contract({}, {}), (tensor,), (tensor,), run=run, threads=1, small=5, clock=clock
-    )
+    clocks = {"clock": lambda: now, "worked": lambda: worked}
+    served = OnnxService("m", Contract({}, {}), (tensor,), (tensor,), run=run, threads=1, small=5, **clocks)
 
     async def main() -> None:
         await served.answer(b'{"x": [0, 2, 3, 4, 5, 6]}')

@@ -38,8 +38,9 @@ LOOP_TIME = 200e-6
 SHORT = 20e-3
 """Seconds. A model that takes longer for one request gets all cores for each; else an inference has one core,
 and as many inferences as there are cores run beside each other, which answers more requests by a quarter."""
-SURPRISE = 100
-"""Inferences on the event loop without a surprise, ten times :data:`LOOP_TIME`, that make up for one."""
+SURPRISES, CALM = 3, 100
+"""Three inferences on the event loop that took ten times :data:`LOOP_TIME`, without a hundred in a row between
+two of them that did not, send a model to the threads."""
 
 
 class OnnxService:
@@ -54,7 +55,8 @@ class OnnxService:
         threads: as many inferences run at once in threads.
         queue: as many may run or wait there; one more is a problem with status 503.
         small: work, as :func:`work` counts it, up to which inference runs on the event loop.
-        clock: seconds of processor time; what others do on this core is no surprise.
+        clock: seconds.
+        worked: seconds of processor time of this thread.
     """
 
     def __init__(
@@ -68,15 +70,17 @@ class OnnxService:
         threads: int,
         queue: int = 256,
         small: int = 0,
-        clock: Callable[[], float] = thread_time,
+        clock: Callable[[], float] = perf_counter,
+        worked: Callable[[], float] = thread_time,
     ) -> None:
         self.name = name
         self.contract = contract
         self.inputs = inputs
         self.outputs = outputs
         self._small = small
-        self._surprise = 0
+        self._doubt = self._surprises = 0
         self._clock = clock
+        self._worked = worked
         self._names = tuple(tensor.name for tensor in outputs)
         self._run = run
         self._pool = Pool(threads, queue, "onnx")
@@ -116,18 +120,27 @@ class OnnxService:
         """Run small work here, and everything else in a thread."""
         if not self._small or work(arrays) > self._small:
             return await self._pool.run(function, arrays)
-        begin = self._clock()
+        begin, worked = self._clock(), self._worked() if self._doubt else 0.0
         try:
             return function(arrays)
         finally:
-            # The time of a model with loops depends on its values: surprised again and again, it goes to the
-            # threads.
             if self._clock() - begin > 10 * LOOP_TIME:
-                self._surprise += SURPRISE
-                if self._surprise > 2 * SURPRISE:
-                    self._small = 0
-            elif self._surprise:
-                self._surprise -= 1
+                self._surprised(worked)
+            elif self._doubt:
+                self._doubt -= 1
+
+    def _surprised(self, worked: float) -> None:
+        """An inference took long. Surprised again and again, the model goes to the threads.
+
+        The time of one with loops depends on its values. But the core may have been somebody else's for a
+        moment: so once there is doubt, processor time tells, which costs too much to look at always.
+        """
+        if not self._doubt:
+            self._surprises = 0
+        elif self._worked() - worked > 10 * LOOP_TIME:
+            self._surprises += 1
+            self._small = 0 if self._surprises == SURPRISES else self._small
+        self._doubt = CALM
 
     def _decode(self, body: bytes) -> dict[str, Array]:
         from serinus.serving.tensors import decode
