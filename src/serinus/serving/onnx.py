@@ -39,8 +39,8 @@ SHORT = 20e-3
 """Seconds. A model that takes longer for one request gets all cores for each; else an inference has one core,
 and as many inferences as there are cores run beside each other, which answers more requests by a quarter."""
 SURPRISES, CALM = 3, 100
-"""Three inferences on the event loop that took ten times :data:`LOOP_TIME`, without a hundred in a row between
-two of them that did not, send a model to the threads."""
+"""Three inferences on the event loop that took ten times :data:`LOOP_TIME`, without a hundred in a row
+between them that did not, send a model to the threads."""
 
 
 class OnnxService:
