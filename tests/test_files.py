@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -43,3 +45,27 @@ def test_many_writers_leave_one_whole_file(tmp_path: Path) -> None:
         list(pool.map(lambda data: write_atomically(tmp_path / "file", data), contents))
     assert (tmp_path / "file").read_bytes() in contents
     assert len(list(tmp_path.iterdir())) == 1
+
+
+ASKING = """
+import sys, threading
+from serinus.image.uv import program
+sys.setswitchinterval(1e-6)
+wait, found = threading.Barrier(8), []
+def ask():
+    wait.wait()
+    try:
+        found.append(program())
+    except TypeError as error:
+        found.append(repr(error))
+threads = [threading.Thread(target=ask) for _ in range(8)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+print(*sorted(set(found)))
+"""
+
+
+def test_threads_that_ask_for_programs_at_once_find_them() -> None:
+    for _ in range(5):
+        done = subprocess.run([sys.executable, "-c", ASKING], capture_output=True, text=True, check=True)
+        assert Path(done.stdout.strip()).name == "uv"

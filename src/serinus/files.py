@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -60,6 +61,21 @@ def alone(folder: Path) -> Iterator[int]:
         yield handle
     finally:
         os.close(handle)
+
+
+_ASKING = threading.Lock()
+
+
+def scripts_folder() -> str:
+    """Where this Python's programs are.
+
+    Whoever asks :mod:`sysconfig` while another thread asks for the first time sees it half filled (up to
+    Python 3.12 at least). So threads ask here first, one after the other.
+    """
+    import sysconfig
+
+    with _ASKING:
+        return sysconfig.get_path("scripts")
 
 
 def cache_folder() -> Path:

@@ -22,7 +22,7 @@ from serinus.contract import Contract
 from serinus.errors import BuildError, ContractError, ProjectError
 from serinus.events import Noted, Observer, step
 from serinus.files import write_atomically
-from serinus.image import RUNTIME
+from serinus.image import RUNTIME, uv
 from serinus.image.runtime import runtime_files
 from serinus.project import Project
 
@@ -301,10 +301,8 @@ def find_interpreter(python: str) -> Python:
     own = own_python()
     if own.version == python:
         return own
-    import uv
-
     done = subprocess.run(
-        [uv.find_uv_bin(), "python", "find", "--no-python-downloads", "--no-project", python],
+        [uv.program(), "python", "find", "--no-python-downloads", "--no-project", python],
         capture_output=True,
         text=True,
         check=False,

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from serinus.errors import BuildError
+from serinus.files import scripts_folder
 
 _LONGEST = 1500
 _CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")
@@ -34,7 +35,7 @@ def uv(arguments: Sequence[str], folder: Path) -> None:
     """
     import subprocess
 
-    command = [_program(), *arguments, "--no-progress", "--color", "never"]
+    command = [program(), *arguments, "--no-progress", "--color", "never"]
     done = subprocess.run(
         command, cwd=folder, env=_environment(os.environ), stdin=subprocess.DEVNULL, capture_output=True,
         text=True, errors="replace", check=False,
@@ -43,9 +44,15 @@ def uv(arguments: Sequence[str], folder: Path) -> None:
         raise UvError(explain(done.stderr) or f"uv ended with exit code {done.returncode}")
 
 
-def _program() -> str:
+def program() -> str:
+    """Where the program is.
+
+    Raises:
+        BuildError: not where its package puts it.
+    """
     import uv as package
 
+    scripts_folder()  # it asks sysconfig, too
     try:
         return package.find_uv_bin()
     except FileNotFoundError as error:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import sysconfig
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,6 +14,7 @@ from typing import Any
 from serinus.checks import Finding, NotApplicable, Result, check
 from serinus.checks.image.contents import names
 from serinus.checks.subjects import Given, Subject
+from serinus.files import scripts_folder
 from serinus.image import CONTRACT, LABEL_MODEL
 from serinus.project import Project
 
@@ -87,7 +87,7 @@ def dockerfile(source: Project, fetched: Project | None, image: Subject, rootfs:
 
 
 def _hadolint() -> str:
-    found = shutil.which("hadolint", path=sysconfig.get_path("scripts")) or shutil.which("hadolint")
+    found = shutil.which("hadolint", path=scripts_folder()) or shutil.which("hadolint")
     if found is None:
         raise NotApplicable("looking at a Dockerfile needs hadolint", "pip install 'serinus[checks]'")
     return found
