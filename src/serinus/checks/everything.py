@@ -11,6 +11,7 @@ from serinus.checks.run import Moment, run
 from serinus.checks.subjects import Given
 from serinus.errors import NotFound
 from serinus.events import Noted, Observer, ignore
+from serinus.files import scripts_folder
 from serinus.image.stages import FOLDER
 from serinus.project import Project
 from serinus.registry.layout import Layout
@@ -78,6 +79,7 @@ def run_checks(
         observer=observer,
     )
     checks = checks_of(loaded)
+    scripts_folder()  # the tools of some checks ask for it without waiting for each other
     report = run(checks, given, only=only, skip=skip, jobs=jobs, fail_fast=fail_fast, tell=tell)
     if attached(given, report):
         observer(Noted(f"report: attached to {report.name}, {report.digest}"))
