@@ -48,16 +48,23 @@ def write_atomically(path: Path, data: bytes, *, durable: bool = False, mode: in
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[int]:
+def alone(folder: Path, *, wait: bool = True) -> Iterator[int]:
     """Be the only one, among threads and processes, who changes something in a folder meanwhile.
 
     Gives the descriptor of the folder, on which the lock is: nobody replaces that.
+
+    Args:
+        folder: the folder.
+        wait: for whoever else is.
+
+    Raises:
+        BlockingIOError: somebody else is, and nobody is waited for.
     """
     import fcntl
 
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         yield handle
     finally:
         os.close(handle)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from urllib.parse import quote, urlsplit
 
 import pytest
 
+from pipeline.pipeline_projects import wait_for
 from serinus.environment.api.routes import Api
 from serinus.models.registry import ModelRegistry
 from serinus.pipeline import history
@@ -96,7 +96,7 @@ def asking(project: Path) -> Iterator[Client]:
     thread = threading.Thread(target=lambda: results.append(run_pipeline(loaded, pipeline_of(loaded, "ask"))))
     thread.start()
     client = Client(project)
-    until(lambda: bool(client.json("GET", "/v1/runs/ask-1")[1].get("approvals")))
+    wait_for(lambda: bool(client.json("GET", "/v1/runs/ask-1")[1].get("approvals")))
     yield client
     client("POST", "/v1/runs/ask-1/steps/approve/answer", {"yes": False, "who": "the end of the test"})
     thread.join(30)
@@ -122,7 +122,7 @@ def test_a_yes_needs_a_name_and_lets_the_run_go_on(asking: Client) -> None:
         200,
         {"run": "ask-1", "step": "approve", "answer": "yes", "who": "ada"},
     )
-    until(lambda: history.show(asking.root, "ask-1").run.outcome is Outcome.DONE)
+    wait_for(lambda: history.show(asking.root, "ask-1").run.outcome is Outcome.DONE)
     (question,) = history.show(asking.root, "ask-1").questions
     assert (question.who, question.comment) == ("ada", "better than before")
     assert asking.json("POST", target, given)[0] == 409
@@ -183,7 +183,7 @@ def test_a_trigger_is_worked_off_by_a_program_of_its_own(project: Path, tmp_path
         ledger.told("note", "mood:1")
     with served(Project.load(project), tmp_path / "log"):
         # What was left from before is done at the start.
-        until(lambda: (project / "noted.txt").exists() and ledger.pending() is None)
+        wait_for(lambda: (project / "noted.txt").exists() and ledger.pending() is None)
     assert (project / "noted.txt").read_text() == "mood:1"
     assert "note-1 for mood:1: done" in (tmp_path / "log").read_text()
 
@@ -194,16 +194,8 @@ def test_a_worker_that_is_woken_while_it_works_looks_once_more(project: Path, tm
         for number in range(1, 4):
             ledger.told("note", f"mood:{number}")
             worker.wake()
-        until(lambda: ledger.pending() is None)
+        wait_for(lambda: ledger.pending() is None)
     finally:
         worker.close()
     assert (project / "noted.txt").read_text() == "mood:1mood:2mood:3"
     worker.wake()
-
-
-def until(holds: Callable[[], bool], seconds: float = 30.0) -> None:
-    for _ in range(int(seconds / 0.05)):
-        if holds():
-            return
-        time.sleep(0.05)
-    pytest.fail("never")

@@ -6,12 +6,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from pipeline.pipeline_projects import wait_for
 from serinus.errors import PipelineError
 from serinus.models.registry import ModelRegistry
 from serinus.pipeline import history
@@ -158,7 +157,7 @@ def test_while_somebody_runs_the_pipeline_the_trigger_waits(project: Path) -> No
     command = [sys.executable, "-m", "serinus", "run", "note", "-p", "model=by hand", "-C", str(project)]
     by_hand = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        until(lambda: noted(project) == ["by", "hand"])
+        wait_for(lambda: noted(project) == ["by", "hand"])
         register(project)
         one.look(WATCH)
         one.work()
@@ -173,17 +172,17 @@ def test_while_somebody_runs_the_pipeline_the_trigger_waits(project: Path) -> No
 def test_a_killed_watcher_goes_on_with_its_run_and_starts_none_twice(project: Path) -> None:
     register(project)
     first = start(project)
-    until(lambda: "watching mood" in (project / "log").read_text())
+    wait_for(lambda: "watching mood" in (project / "log").read_text())
     register(project)
     (project / "wait").touch()
-    until(lambda: noted(project) == ["mood:2"])
+    wait_for(lambda: noted(project) == ["mood:2"])
     register(project)
     os.kill(first.pid, signal.SIGKILL)
     first.wait()
     (project / "wait").unlink()
     second = start(project)
     try:
-        until(lambda: len(noted(project)) == 3 and Ledger(project).pending() is None)
+        wait_for(lambda: len(noted(project)) == 3 and Ledger(project).pending() is None)
         assert [row.outcome for row in history.runs(project)] == [Outcome.DONE] * 2
         # The step that was killed in its middle ran again; its run is the same.
         assert noted(project) == ["mood:2", "mood:2", "mood:3"]
@@ -200,11 +199,3 @@ def start(project: Path) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "serinus", "watch", "mood", "--run", "note", "--every", "0.2"]
     with (project / "log").open("ab") as log:
         return subprocess.Popen([*command, "-C", str(project)], stdout=log, stderr=log)
-
-
-def until(holds: Callable[[], bool], seconds: float = 30.0) -> None:
-    for _ in range(int(seconds / 0.05)):
-        if holds():
-            return
-        time.sleep(0.05)
-    pytest.fail("never")

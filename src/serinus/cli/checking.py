@@ -22,6 +22,7 @@ from serinus.checks.formats.lines import COLOURS, line
 from serinus.checks.formats.text import MARKS, clock, one_line, place
 from serinus.checks.report import Report
 from serinus.checks.run import Began, Ended, Moment, Planned
+from serinus.cli.output import drawn
 from serinus.errors import CheckError
 from serinus.events import Event, Finished, Noted, Progress, Started
 from serinus.files import write_atomically
@@ -189,13 +190,7 @@ class Live:
         self._screen.stop()
 
     def _drawn(self) -> Text:
-        from rich.text import Text
-
-        text = Text(no_wrap=True, overflow="ellipsis")
-        rows = tree(self._seen, time.monotonic(), self._begin, self._console.height - 1)
-        for number, (told, colour) in enumerate(rows):
-            text.append(("\n" if number else "") + told, style=colour)
-        return text
+        return drawn(tree(self._seen, time.monotonic(), self._begin, self._console.height - 1))
 
 
 class Log:

@@ -9,12 +9,15 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from serinus.cli.progress import Bars, Lines
 from serinus.events import Noted
+
+if TYPE_CHECKING:
+    from rich.text import Text
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -98,6 +101,16 @@ def human_size(size: int) -> str:
             return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
         value /= 1000
     return f"{value:.2f} GB"
+
+
+def drawn(rows: Iterable[tuple[str, str]]) -> Text:
+    """Lines and their colours as what a live display draws; each stays on one line of the terminal."""
+    from rich.text import Text
+
+    text = Text(no_wrap=True, overflow="ellipsis")
+    for number, (told, colour) in enumerate(rows):
+        text.append(("\n" if number else "") + told, style=colour)
+    return text
 
 
 def table(rows: Sequence[Sequence[str]]) -> list[str]:

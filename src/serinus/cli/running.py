@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import click
 
 from serinus.checks.formats.text import clock, one_line
-from serinus.cli.output import table
+from serinus.cli.output import drawn, table
 from serinus.errors import PipelineError
 from serinus.pipeline.evidence import rows as metric_rows
 from serinus.pipeline.moments import Answered, Asked, Began, Ended, Hint, Moment, Opened, RunResult, Said
@@ -210,13 +210,7 @@ class Live:
         self._screen.stop()
 
     def _drawn(self) -> Text:
-        from rich.text import Text
-
-        text = Text(no_wrap=True, overflow="ellipsis")
-        rows = tree(self._seen, time.monotonic(), self._begin, self._console.height - 1)
-        for number, (told, colour) in enumerate(rows):
-            text.append(("\n" if number else "") + told, style=colour)
-        return text
+        return drawn(tree(self._seen, time.monotonic(), self._begin, self._console.height - 1))
 
 
 class Lines:

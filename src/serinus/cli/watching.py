@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from serinus.checks.formats.text import duration, one_line
-from serinus.cli.output import table
+from serinus.cli.output import drawn, table
 from serinus.environment.client import Look
 from serinus.environment.status import (
     ArmTraffic,
@@ -196,13 +196,8 @@ class Live:
         self._screen.stop()
 
     def _drawn(self) -> Text:
-        from rich.text import Text
-
-        text = Text(no_wrap=True, overflow="ellipsis")
         rows = picture(self._status) if self._status else []
-        for number, (told, colour) in enumerate(rows[: max(1, self._console.height - 1)]):
-            text.append(("\n" if number else "") + told, style=colour or None)
-        return text
+        return drawn(rows[: max(1, self._console.height - 1)])
 
 
 class Log:

@@ -42,7 +42,7 @@ def around(folder: Path, data: Sequence[Path | str] = (), environ: Mapping[str, 
         data={str(path): digest_of(path) for path in data},
         pipeline=environ.get(PIPELINE, ""),
         run=environ.get(RUN, ""),
-        who=_who(),
+        who=user(),
     )
 
 
@@ -87,12 +87,13 @@ def without_password(url: str) -> str:
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
-def _who() -> str:
+def user() -> str:
+    """Who is at this terminal: ``USER@HOST``."""
     try:
-        user = getpass.getuser()
+        name = getpass.getuser()
     except (KeyError, OSError):  # no name for this number: as in a container
-        user = str(os.getuid())
-    return f"{user}@{socket.gethostname()}"
+        name = str(os.getuid())
+    return f"{name}@{socket.gethostname()}"
 
 
 def _git(folder: Path, *words: str) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import shutil
@@ -11,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from serinus.errors import ModelError
-from serinus.files import TEMPORARY, temporary
+from serinus.files import TEMPORARY, alone, temporary
 from serinus.models import Progress
 from serinus.models.pack import bring
 from serinus.registry import Descriptor, Source
@@ -73,25 +72,15 @@ def pull(
 def _beside(parent: Path) -> Iterator[Path]:
     """A folder beside the one that is to be, locked as long as we live: what others left, killed, goes."""
     for left in parent.glob(f"{_BESIDE}*"):
-        with suppress(OSError), _locked(left):
+        with suppress(OSError), alone(left, wait=False):
             shutil.rmtree(left, ignore_errors=True)
     made = parent / f"{_BESIDE}{temporary(parent).name.removeprefix(TEMPORARY)}"
     made.mkdir(mode=0o700)
     try:
-        with _locked(made):
+        with alone(made, wait=False):
             yield made
     finally:
         shutil.rmtree(made, ignore_errors=True)
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    finally:
-        os.close(handle)
 
 
 def _holds(folder: Path, contents: Mapping[str, str]) -> bool:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import getpass
-import os
-import socket
 from pathlib import Path
 
 from serinus.errors import PipelineError
+from serinus.models.lineage import user
 from serinus.pipeline.plan import Outcome
 from serinus.pipeline.record import Question, Record
 
@@ -67,15 +65,6 @@ def approve(
         return next(one for one in record.questions(run, step) if one.asked == waiting.asked)
     finally:
         record.close()
-
-
-def user() -> str:
-    """Who is at this terminal: ``USER@HOST``."""
-    try:
-        name = getpass.getuser()
-    except (KeyError, OSError):  # no name for this number: as in a container
-        name = str(os.getuid())
-    return f"{name}@{socket.gethostname()}"
 
 
 def _known(record: Record, run: str) -> str:
