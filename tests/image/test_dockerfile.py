@@ -81,6 +81,9 @@ def test_dependencies_come_first_and_code_last(contract: bool, model: bool, port
     assert {"--require-hashes", "--no-cache-dir", "--no-deps"} <= set(
         json.loads(install.removeprefix("RUN "))
     )
+    compiling = next(line for line in lines[::-1] if line.startswith("RUN"))
+    assert lines.index(compiling) == lines.index("COPY runtime /opt/serinus/runtime") + 1
+    assert lines.index(compiling) < lines.index("COPY code /srv"), "code is never run from bytecode"
     assert f"EXPOSE {port}" in lines
     assert "USER 65532:65532" in lines
     assert shlex.split(next(line for line in lines if line.startswith("LABEL"))) == ["LABEL", f"a={label}"]
@@ -252,6 +255,13 @@ def docker(*arguments: str) -> str:
     return done.stdout.strip()
 
 
+NOT_FROM_BYTECODE = """
+import json, sys, serinus.serving.server, service
+print(json.dumps([n for n, m in sys.modules.items() if (c := getattr(m, "__cached__", None))
+                  and not __import__("os").path.exists(c)]))
+"""
+
+
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as server:
         return int(server.getsockname()[1])
@@ -304,9 +314,11 @@ def test_docker_builds_the_same_service(real: Project, docker_base: str, tmp_pat
             "run", "-d", "--name", name, "--read-only", "--tmpfs", "/tmp", "-p", f"127.0.0.1:{port}:5000", tag
         )
         theirs = ask(Container(name), port)
+        compiled_anew = json.loads(docker("exec", name, "python3", "-c", NOT_FROM_BYTECODE))
     finally:
         subprocess.run(["docker", "rm", "-f", name], capture_output=True, check=False)
         subprocess.run(["docker", "rmi", "-f", tag], capture_output=True, check=False)
+    assert compiled_anew == ["service"]
     assert contract is not None
     assert config["Labels"]["dev.serinus.contract"] == Contract(contract.request, contract.response).to_json()
     assert (config["User"], config["Entrypoint"], config["WorkingDir"]) == ("65532:65532", ENTRYPOINT, "/srv")

@@ -4,6 +4,7 @@
 
     lock        requirements -> serinus.lock -> an installed tree for the target's Python and platform
     base        debian:bookworm | a registry reference | oci:PATH -> layers, configuration, Python version
+    bytecode    sources -> what the base's own Python (borrowed) compiles them to (pyc)
     select      the project's folder -> the files that belong in the image; a secret stops it
     layers      files -> a reproducible tar, compressed or not -> a blob
     manifest    layers and facts -> configuration, manifest, index (pure)
@@ -51,7 +52,7 @@ class Layer:
     """A layer that lies in the layout as a blob."""
 
     name: str
-    """``base``, ``dependencies``, ``runtime``, ``model`` or ``code``."""
+    """``base``, ``bytecode``, ``dependencies``, ``runtime``, ``model`` or ``code``."""
     descriptor: Descriptor
     diff_id: str
     """Digest of the uncompressed tar."""

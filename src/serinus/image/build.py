@@ -18,12 +18,16 @@ from serinus.contract import Contract
 from serinus.errors import BuildError
 from serinus.events import Observer, ignore
 from serinus.files import cache_folder
-from serinus.image import LIBRARY, Base, Built, Layer, contracts, install
+from serinus.image import Base, Built, Layer, contracts, install
 from serinus.image import lock as locks
+from serinus.image.bytecode import compiler
+from serinus.image.cache import layer_key
 from serinus.image.crew import Crew, Once
+from serinus.image.layers import Item
 from serinus.image.recall import recall
 from serinus.image.sources import (
     ModelPlace,
+    dependencies,
     find_model,
     gather_code,
     gather_model,
@@ -112,12 +116,14 @@ def build(
         # Loaded here, while the service is imported: that takes longest of all when only code has changed.
         from serinus.image.compose import Parts, attach_sbom, compose, name_images
 
-        packages = [crew.start(partial(order.dependencies, shop, lock, tree, each)) for each in wanted]
+        installed = [crew.start(partial(tree, Target(each, project.image.python))) for each in wanted]
         bases = order.bases(lock, wanted, shop.layout, resolve_base)
-        served, _ = shop.layers("runtime", gather_runtime())
+        for folder in installed:
+            folder.result()
+        stocked = [order.stocked(shop, lock, tree, base) for base in bases]
         model_layers, contents = modelled.result()
         parts = Parts(project, promised.result(), code, model, contents, told or {})
-        below = [(each.result(), *served, *model_layers) for each in packages]
+        below = [(*each, *model_layers) for each in stocked]
         images = [compose(shop, parts, *each) for each in zip(bases, below, strict=True)]
         for image, each in zip(images, wanted, strict=True):
             attach_sbom(parts, shop.layout, image, lock, tree(Target(each, project.image.python)))
@@ -167,12 +173,29 @@ class _Order:
             run=self.run_uv,
         )
 
-    def dependencies(
-        self, shop: Workshop, lock: locks.Lock, tree: Once[Target, Path], platform: Platform
-    ) -> Layer:
-        """The layer of the installed dependencies."""
-        target = Target(platform, self.project.image.python)
-        return shop.dependencies(install.key(lock, *target), tree(target), f"{LIBRARY}/".lstrip("/"))
+    def stocked(
+        self, shop: Workshop, lock: locks.Lock, tree: Once[Target, Path], base: Base
+    ) -> tuple[Layer, ...]:
+        """The layers between a base and what is the project's own, each with its bytecode."""
+        target = Target(base.platform, self.project.image.python)
+        served = gather_runtime()
+        of_served = layer_key(served.items, served.known, compress=True)
+        compiling = compiler(base, shop.layout, self.cache, self.observer)
+        suffix = f" {compiling.key}" if compiling else ""
+
+        def compiled(items: Sequence[Item]) -> Sequence[Item]:
+            return (*items, *compiling.bytecode(items)) if compiling else items
+
+        made = (
+            shop.keyed("bytecode", f"bytecode{suffix}", compiling.library) if compiling else None,
+            shop.keyed(
+                "dependencies",
+                f"dependencies {install.key(lock, *target)}{suffix}",
+                lambda: compiled(dependencies(tree(target))),
+            ),
+            shop.keyed("runtime", f"runtime {of_served}{suffix}", lambda: compiled(served.items)),
+        )
+        return tuple(layer for layer in made if layer is not None)
 
     def contract(
         self,

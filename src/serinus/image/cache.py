@@ -4,7 +4,7 @@ Two indexes in the project's ``.serinus/cache``, and a store of layers in the us
 
 - :class:`Contents`: what ``stat`` said of a file -> the digest of its content, like git's index;
 - :class:`Layers`: what is in a layer -> the blob that was packed from it;
-- :class:`Store`: layers of installed dependencies, for all projects of the user.
+- :class:`Store`: layers that a key stands for, like that of installed dependencies, for all projects.
 
 They are only ever an acceleration: a file that is missing, damaged or of another version is the same as an
 empty one, and no digest depends on what was remembered.

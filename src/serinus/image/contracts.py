@@ -191,7 +191,7 @@ def infer(project: Project, importing: Importing) -> Mapping[str, Any]:
     """
     entrypoint = project.service.entrypoint
     bytecode = importing.cache / "bytecode"
-    _forget_bytecode(bytecode, project.root)
+    forget_bytecode(bytecode, project.root)
     python = importing.interpreter(project.image.python)
     path = f"{runtime_copy(importing.cache)}:{importing.tree(python.version)}"
     command = [python.program, "-S", "-s", "-m", "serinus.contract.infer"]
@@ -254,9 +254,16 @@ def environment(own: Mapping[str, str], path: str, bytecode: Path) -> dict[str, 
     }
 
 
-def _forget_bytecode(bytecode: Path, root: Path) -> None:
-    # Bytecode is taken for current when the source has the same size and the same time in whole seconds: too
-    # coarse for somebody who edits and builds. That of the dependencies never changes and saves a second.
+def forget_bytecode(bytecode: Path, root: Path) -> None:
+    """Remove what Python has kept of the modules below a folder.
+
+    Bytecode is taken for current when the source has the same size and the same time in whole seconds: too
+    coarse for somebody who edits and builds. That of the dependencies never changes and saves a second.
+
+    Args:
+        bytecode: ``PYTHONPYCACHEPREFIX``.
+        root: the folder.
+    """
     import shutil
 
     real = root.resolve()

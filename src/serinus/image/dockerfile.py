@@ -45,6 +45,14 @@ from serinus.project import Project
 
 _MARK = "# Written by `serinus build --dockerfile`."
 _REQUIREMENTS = "/opt/serinus/requirements.txt"
+_COMPILE = (
+    "import compileall, py_compile, re, sys, sysconfig; "
+    "mode = py_compile.PycInvalidationMode.UNCHECKED_HASH; "
+    "left = re.compile('/(test|tests|site-packages|dist-packages|idlelib|lib2to3|ensurepip)/'); "
+    "[compileall.compile_dir(folder, maxlevels=50, quiet=2, rx=left, invalidation_mode=mode) "
+    "for folder in (sysconfig.get_path('stdlib'), *sys.argv[1:])]"
+)
+"""Bytecode as :mod:`serinus.image.bytecode` makes it; what does not compile is passed over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +140,7 @@ def dockerfile(recipe: Recipe) -> str:
         "--only-binary", ":all:", "--root-user-action", "ignore", "--disable-pip-version-check",
         "--target", LIBRARY, "--requirement", _REQUIREMENTS,
     )  # fmt: skip
+    compiling = ("python3", "-W", "ignore", "-c", _COMPILE, LIBRARY, RUNTIME)
     lines = [
         _MARK,
         *(["#", f"# {recipe.because}"] if recipe.because else []),
@@ -143,6 +152,7 @@ def dockerfile(recipe: Recipe) -> str:
         f"COPY requirements.txt {_REQUIREMENTS}",
         f"RUN {json.dumps(install)}",
         f"COPY runtime {RUNTIME}",
+        f"RUN {json.dumps(compiling)}",
         *([f"COPY model {WORKDIR}"] if recipe.model else []),
         f"COPY code {WORKDIR}",
         *([f"COPY contract.json {CONTRACT}"] if recipe.contract else []),

@@ -1,8 +1,9 @@
 """Installing a lock: a folder of packages for the target's Python and platform, whatever the builder's are.
 
 uv installs wheels alone, each checked against its hashes. What is left is the packages and their metadata:
-no programs, no bytecode, no trace of where, when or by whom it was installed, so that the same lock gives the
-same bytes everywhere. A tree is kept under its key in the cache, and is never changed after.
+no programs, no bytecode (an image gets its own), no trace of where, when or by whom it was installed, so that
+the same lock gives the same bytes everywhere. A tree is kept under its key in the cache, and is never changed
+after.
 """
 
 from __future__ import annotations

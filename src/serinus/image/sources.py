@@ -9,7 +9,7 @@ from pathlib import Path
 
 from serinus.errors import BuildError, ModelError, ProjectError
 from serinus.events import Observer, ignore
-from serinus.image import WORKDIR, secrets, select
+from serinus.image import LIBRARY, WORKDIR, secrets, select
 from serinus.image.layers import Item
 from serinus.image.runtime import runtime_files
 from serinus.image.stages import Gathered, Workshop
@@ -176,6 +176,19 @@ def gather_model(model: ModelPlace | None, shop: Workshop) -> Gathered:
         {place: known} if known else {},
         {place: states} if states else {},
         found.findings,
+    )
+
+
+def dependencies(tree: Path) -> tuple[Item, ...]:
+    """The files of a folder of installed packages.
+
+    Raises:
+        BuildError: a file cannot go into an image.
+    """
+    place = f"{LIBRARY}/".lstrip("/")
+    return tuple(
+        Item(place + e.path, e.size, None if e.link else tree / e.path, e.executable, e.link)
+        for e in select.walk(tree, ())
     )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -155,24 +155,22 @@ class Workshop:
         descriptor = Descriptor(media_type, blob.digest, blob.size)
         return Layer(name, descriptor, packed.diff_id or blob.digest), packed
 
-    def dependencies(self, key: str, tree: Path, place: str) -> Layer:
-        """The layer of installed packages; ``key`` names the tree, so that it need not be looked at.
+    def keyed(self, name: str, key: str, gather: Callable[[], Sequence[Item]]) -> Layer | None:
+        """The layer that a key stands for, so that what is in it need not be looked at; None for no files.
 
         Args:
-            key: equal for equal trees.
-            tree: the folder of packages.
-            place: where it goes, inside the image, with a slash at its end.
+            name: of the layer.
+            key: equal for equal layers.
+            gather: the files, where nobody of this user has packed them before.
         """
-        full = layer_key([Item(f"{place}{key}", 0, b"")], {f"{place}{key}": ""}, True)
-        layer = self.index.find(full, "dependencies") or self.store.fetch(full, "dependencies", self.layout)
+        full = layer_key([Item(key, 0, b"")], {key: ""}, True)
+        layer = self.index.find(full, name) or self.store.fetch(full, name, self.layout)
         if layer is None:
-            entries = select.walk(tree, ())
-            items = [
-                Item(place + e.path, e.size, None if e.link else tree / e.path, e.executable, e.link)
-                for e in entries
-            ]
-            with step("pack dependencies", self.observer) as told:
-                layer, _ = self.pack("dependencies", items, True, told)
+            items = gather()
+            if not items:
+                return None
+            with step(f"pack {name}", self.observer) as told:
+                layer, _ = self.pack(name, items, True, told)
             with self.forgiving():
                 self.store.offer(full, layer, self.layout)
         self.index.put(full, layer)

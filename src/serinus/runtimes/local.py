@@ -59,6 +59,7 @@ def prepare(project: Project, port: int, *, host: str = "127.0.0.1", observer: O
     own = settings(project, model=model.path if model else None, contract=file)
     _write(folder, own.to_json(), contract)
     runtime = contracts.runtime_copy(cache_folder())
+    contracts.forget_bytecode(cache_folder() / "bytecode", project.root)
     argv = (sys.executable, "-S", "-s", "-m", "serinus.serving", "--settings", str(folder / "service.json"))
     return Prepared(
         (*argv, "--host", host, "--port", str(port)),

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from serinus.checks.subjects import Subject
 from serinus.image import secrets
 
-OURS = ("dependencies", "runtime", "model", "code")
+OURS = ("bytecode", "dependencies", "runtime", "model", "code")
 """Names of the layers that a build puts on its base, as the image's history has them."""
 _KEYS = (".pem", ".key")
 _HEAD = 4096
