@@ -1,10 +1,11 @@
 """RoBERTa without a server: every way to batch by hand, on the cores that this process may use.
 
-    python bare.py SECONDS < sentences.json
+    python bare.py SECONDS [WAY...] < sentences.json
 
 Two ways to use the cores (all for each inference, or an inference on each), several sizes of batches, in the
 order in which sentences come, or the best that a server could do that has 64 callers waiting: each 64 sorted
-by length. Writes JSON: sentences a second for each way, and the latency of one at a time.
+by length. Writes JSON: sentences a second for each way, or for those that are named, each measured for so
+many seconds; and the latency of one at a time.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ def latencies(judge: Judge, texts: list[str]) -> dict[str, float]:
     return {"p50": middle, "p99": late, "mean": sum(times) / len(times)}
 
 
-def main(seconds: float) -> dict[str, Any]:
+def main(seconds: float, wanted: list[str]) -> dict[str, Any]:
     sys.path.insert(0, str(HERE / "apps"))
     texts: list[str] = json.load(sys.stdin)
     cores = len(os.sched_getaffinity(0))
@@ -69,12 +70,12 @@ def main(seconds: float) -> dict[str, Any]:
         rate(judge, batches(texts, 1, sort=False), workers, 0.2)
         for size in SIZES:
             for sort in (False, True) if size > 1 else (False,):
-                work = batches(texts, size, sort=sort)
-                sorting = ", sorted" if sort else ""
-                found[f"{name}, batches of {size}{sorting}"] = rate(judge, work, workers, seconds)
+                way = f"{name}, batches of {size}{', sorted' if sort else ''}"
+                if not wanted or way in wanted:
+                    found[way] = rate(judge, batches(texts, size, sort=sort), workers, seconds)
     lone = {name: latencies(judge, texts) for name, (judge, _) in ways.items()}
     return {"rates": found, "latencies": min(lone.values(), key=lambda one: one["p50"])}
 
 
 if __name__ == "__main__":
-    json.dump(main(float(sys.argv[1])), sys.stdout)
+    json.dump(main(float(sys.argv[1]), sys.argv[2:]), sys.stdout)

@@ -20,7 +20,7 @@ from peers import (
     mlserver,
     serinus,
 )
-from report import Claim, Part, Table, median
+from report import Claim, Part, Ratio, Table, median
 from stand import Cores, cpu, layout
 from tasks import glad, small, typed
 
@@ -101,7 +101,7 @@ def rate(measured: Measured, name: str, connections: int) -> float:
 
 
 def table(measured: Measured, connections: int, ours: str) -> Table:
-    """Medians over the rounds; the ratio is that of ours to each."""
+    """Medians over the rounds; the ratio is that of ours to each (:class:`report.Ratio`)."""
     rows = []
     for name, counts in measured.items():
         runs = counts[connections]
@@ -112,8 +112,8 @@ def table(measured: Measured, connections: int, ours: str) -> Table:
             median([run.closed.p99 for run in runs]) * 1e3,
             median([run.microseconds for run in runs]),
         ]
-        ratio = rate(measured, ours, connections) / own if own else "-"
-        rows.append((name, *values, ratio, sum(run.closed.bad for run in runs)))
+        times = str(ratio(measured, name, connections, ours)) if own and name != ours else "-"
+        rows.append((name, *values, times, sum(run.closed.bad for run in runs)))
     heads = (
         f"{connections} connection{'s' * (connections > 1)}",
         *("answers/s", "p50, ms", "p99, ms", "CPU of the service, µs"),
@@ -130,12 +130,14 @@ def figures(measured: Measured) -> dict[str, Any]:
     }
 
 
-def ratio(measured: Measured, name: str, connections: int, ours: str = OURS) -> float:
+def ratio(measured: Measured, name: str, connections: int, ours: str = OURS) -> Ratio:
     """How many times as fast as another service ours is; 0 where ours failed, infinite where that did."""
-    own, other = rate(measured, ours, connections), rate(measured, name, connections)
-    if not own:
-        return 0.0
-    return own / other if other else float("inf")
+    if not rate(measured, ours, connections):
+        return Ratio(0.0, 0.0, 0.0)
+    if not rate(measured, name, connections):
+        return Ratio(*[float("inf")] * 3)
+    own, other = ([run.closed.rate for run in measured[one][connections]] for one in (ours, name))
+    return Ratio.of(own, other)
 
 
 # ------------------------------------------------------------------------------------------------ the parts
@@ -173,10 +175,10 @@ def small_model(settings: Settings) -> Part:
     most, least = max(settings.connections), min(settings.connections)
     peers = [name for name in measured if name in SMALL]
     claims = [
-        Claim(f"{name}, {most} connections", ratio(measured, name, most), SMALL[name]) for name in peers
+        Claim.of(f"{name}, {most} connections", ratio(measured, name, most), SMALL[name]) for name in peers
     ]
     claims += [
-        Claim(f"{name}, {least} connection: no slower", ratio(measured, name, least), 1.0)
+        Claim.of(f"{name}, {least} connection: no slower", ratio(measured, name, least), 1.0)
         for name in peers
         if not name.startswith("bare")
     ]
@@ -194,7 +196,7 @@ def typed_function(settings: Settings) -> Part:
     measured = measure(services, settings, cores)
     most = max(settings.connections)
     claims = [
-        Claim(
+        Claim.of(
             f"{form} beside FastAPI's {form}, {most} connections",
             ratio(measured, f"FastAPI, {form}", most, f"Serinus, {form}"),
             2.0,
@@ -214,7 +216,7 @@ def flask_app(settings: Settings) -> Part:
         measured = measure(services, settings, cores)
         most = max(settings.connections)
         claims = [
-            Claim(f"{name}, {workers} worker{'s' * (workers > 1)}", ratio(measured, name, most), 1.0)
+            Claim.of(f"{name}, {workers} worker{'s' * (workers > 1)}", ratio(measured, name, most), 1.0)
             for name in measured
             if name != OURS
         ]
@@ -234,6 +236,8 @@ def _part(  # noqa: PLR0917
     title: str, measured: Measured, settings: Settings, claims: list[Claim], cores: Cores, ours: str = OURS
 ) -> Part:
     tables = [table(measured, count, ours) for count in settings.connections]
-    rounds = f"{settings.rounds} rounds of {settings.seconds:g} s, medians; {cores}"
+    rounds = (
+        f"{settings.rounds} rounds of {settings.seconds:g} s, medians, of a ratio with its rounds; {cores}"
+    )
     shares = "" if set(cores.service).isdisjoint(cores.load) else ", which they share"
     return Part(title, tables, claims, [f"{rounds}{shares}."], figures(measured))

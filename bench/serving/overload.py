@@ -1,23 +1,29 @@
 """Part 7: three times as many requests as can be answered, and what comes after.
 
-How much is still answered is claimed for a model that takes longer than HTTP does. Of the small one it is
-shown: there two refusals cost about as much as the answer whose place they take.
+For the small model not all that is claimed can hold: a refusal takes a third of the time of an answer, nearly
+all of it HTTP, so that two of them leave a third of the core for answers. It answers as many as it can, and
+who comes too much waits for a connection. What a refusal costs is measured beside the least that it could:
+Granian with an application that only refuses.
 """
 
 from __future__ import annotations
 
+import http.client
+import json
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from closed import Settings
 from load import Open, Phase, Plan, finished, started, wrk
-from peers import Service, serinus
+from peers import Service, placed, program, requirements, serinus
 from report import Claim, Part, Table, median
-from stand import Cores, apart, layout, memory
-from tasks import sentences, small
+from stand import HOST, Command, Cores, Started, apart, cpu, memory
+from tasks import Task, sentences, small
 
 TIMES = 3.0
 GOOD, REFUSED, GROWTH = 0.9, 0.1, 10.0
@@ -31,10 +37,11 @@ _EVERY = 0.25
 
 
 def overloaded(settings: Settings) -> Part:
-    """7: the small model with service and load on cores of their own, and RoBERTa."""
-    cases = [(serinus(sentences(), "sentences"), layout(2)), (serinus(small(), "small"), apart())]
-    tables, claims, notes, told = [], [], [], {}
-    for service, cores in cases:
+    """7: RoBERTa and the small model, service and load on cores of their own; and what a refusal costs."""
+    cores = apart()
+    tables, claims, notes = [], [], []
+    told: dict[str, Any] = {}
+    for service in (serinus(sentences(), "sentences"), serinus(small(), "small")):
         name = service.task.name
         capacity, phases, sizes = _flooded(service, settings, cores)
         tables.append(_table(name, capacity, phases))
@@ -49,6 +56,9 @@ def overloaded(settings: Settings) -> Part:
             "phases": {name: asdict(phase) for name, phase in phases.items()},
             "memory, MB": sizes,
         }
+    costs = refusals(settings, cores)
+    told["CPU of an answer, µs"] = costs
+    tables.append(Table(("64 connections", "CPU of the service, µs"), list(costs.items())))
     return Part("7. Overload", tables, claims, notes, told)
 
 
@@ -103,9 +113,8 @@ def _claims(
 ) -> list[Claim]:
     over, before = phases["over"], phases["before"]
     neither = over.asked - over.answers.get("200", 0) - over.answers.get("503", 0)
-    good = Claim(f"{name}: answered, of the capacity", over.good / capacity, GOOD)
     return [
-        *([good] if name != "small" else []),
+        Claim(f"{name}: answered, of the capacity", over.good / capacity, GOOD),
         Claim(f"{name}: neither answered nor refused with Retry-After", neither, 0, least=False),
         Claim(f"{name}: refusals, p99", over.refused_p99 * 1e3, REFUSED * 1e3, least=False, unit=" ms"),
         Claim(f"{name}: growth of the memory", _growth(sizes, over), GROWTH, least=False, unit=" MB"),
@@ -131,3 +140,69 @@ def _recovered(name: str, before: Open, after: Open) -> Claim:
     return Claim(
         f"{name}: worst p99 from a second after it", worst * 1e3, bound * 1e3, least=False, unit=" ms"
     )
+
+
+# ----------------------------------------------------------------------------------- what a refusal costs
+
+REFUSING = """import asyncio
+
+
+async def predict(seconds: float) -> float:
+    await asyncio.sleep(seconds)
+    return seconds
+"""
+GRANIAN = """import sys
+
+import granian_small
+
+HEADERS = [("content-type", "application/problem+json"), ("retry-after", "1")]
+
+
+async def app(scope, protocol):
+    if scope.path == "/refused":
+        protocol.response_bytes(503, HEADERS, b'{"status":503}')
+    else:
+        protocol.response_bytes(200, HEADERS, b"0.0")
+
+
+granian_small.app = app
+sys.argv.pop(0)
+import granian_embedded
+"""
+
+
+def refusals(settings: Settings, cores: Cores) -> dict[str, float]:
+    """Microseconds of processor time: of a refusal, of a bare one, and of an answer of the small model."""
+    task = Task("refusing", (0.0,), (0.0,))
+    costs = {}
+    with (
+        serinus(task, "refusing", write=_write).run(cores.service) as replica,
+        closing(http.client.HTTPConnection(HOST, replica.port)) as inside,
+    ):
+        taken = json.dumps(settings.seconds + 3.0)
+        inside.request("POST", "/predict", taken, {"content-type": "application/json"})
+        time.sleep(0.5)
+        costs["Serinus, refused"] = _cost(replica, b"0.0", settings, cores)
+    folder = placed("granian", "refusing", {"granian_refusing.py": GRANIAN})
+    words = (program("granian", "python"), "granian_refusing.py", "granian_embedded.py", "{port}")
+    with Service("bare Granian, refused", task, Command(words, folder)).run(cores.service) as started:
+        costs["bare Granian, embedded, refused"] = _cost(started, b"0.0", settings, cores, "/refused")
+    service = serinus(small(), "small")
+    with service.run(cores.service) as replica:
+        costs["Serinus, answered (small)"] = _cost(replica, service.bodies[0], settings, cores)
+    return costs
+
+
+def _cost(service: Started, body: bytes, settings: Settings, cores: Cores, path: str = "/predict") -> float:
+    pids = service.pids("replica.py")
+    before = cpu(pids)
+    load = wrk(service.port, path, [body], 64, settings.seconds, cores.load)
+    return (cpu(pids) - before) / max(1, load.requests) * 1e6
+
+
+def _write(folder: Path, name: str, workers: int) -> None:
+    """The project of a service with one place, which is taken."""
+    (folder / "service.py").write_text(REFUSING)
+    text = f'[service]\nname = "{name}"\nentrypoint = "service:predict"\nworkers = {workers}\nqueue = 1\n'
+    (folder / "serinus.toml").write_text(text)
+    (folder / "requirements.txt").write_text(requirements("fastapi", "pydantic"))

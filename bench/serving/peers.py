@@ -33,6 +33,7 @@ from stand import (
     post,
     python,
     running,
+    system_python,
 )
 from tasks import Task, shared
 
@@ -116,13 +117,14 @@ def install(names: Sequence[str]) -> None:
     for name in names:
         pins = HERE / "peers" / f"{name}.txt"
         folder, mark = VENVS / name, VENVS / name / "pins.txt"
-        if mark.is_file() and mark.read_text() == pins.read_text():
+        wanted = f"# {system_python()}\n{pins.read_text()}"
+        if mark.is_file() and mark.read_text() == wanted:
             continue
         shutil.rmtree(folder, ignore_errors=True)
-        _run(_uv(), "venv", "--quiet", "--python", python(), str(folder))
+        _run(_uv(), "venv", "--quiet", "--python", system_python(), str(folder))
         interpreter = str(folder / "bin" / "python")
         _run(_uv(), "pip", "install", "--quiet", "--python", interpreter, "--no-deps", "-r", str(pins))
-        shutil.copyfile(pins, mark)  # the last thing: whoever finds it finds all
+        mark.write_text(wanted)  # the last thing: whoever finds it finds all
 
 
 def _run(*words: str) -> None:
@@ -179,6 +181,12 @@ def granian_embedded(task: Task) -> Service:
     """Bare Granian in one process, as Serinus has it."""
     words = (program("granian", "python"), "granian_embedded.py", _PORT)
     return Service("bare Granian, embedded", task, Command(words, placed("granian", "embedded")))
+
+
+def bare_layers(task: Task) -> Service:
+    """The same with uvloop, for :mod:`layers`."""
+    words = (program("granian", "python"), "granian_layers.py", _PORT)
+    return Service("bare Granian", task, Command(words, placed("granian", "layers")))
 
 
 def fastapi(task: Task, app: str = "fastapi_small:app", path: str = "/predict", name: str = "") -> Service:
@@ -296,8 +304,9 @@ def requirements(peer: str, *packages: str) -> str:
 
 
 def project(name: str, workers: int = 1, write: Writer | None = None) -> Path:
-    """The folder of a project, written anew: small, typed-def, typed-async, sentences, glad, or by ``write``.
+    """The folder of a project, written anew.
 
+    One of small, typed-def, typed-async, sentences, roberta (the example) and glad, or by ``write``.
     Its packages are pinned to the versions that the peers have.
     """
     folder = CACHE / "projects" / f"{name}-{workers}"
@@ -345,10 +354,17 @@ def _write_example(example: str) -> Writer:
     return write
 
 
+def _write_sentences(folder: Path, name: str, workers: int) -> None:
+    """The example, but in batches, as the peers have it: who answers one sentence at a time answers fewer."""
+    _write_example("roberta")(folder, name, workers)
+    shutil.copyfile(HERE / "apps" / "sentences_batched.py", folder / "service.py")
+
+
 _WRITERS: Mapping[str, Writer] = {
     "small": _write_small,
     "typed": _write_typed,
-    "sentences": _write_example("roberta"),
+    "sentences": _write_sentences,
+    "roberta": _write_example("roberta"),
     "glad": _write_example("flask-app"),
 }
 

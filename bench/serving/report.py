@@ -13,6 +13,33 @@ from pathlib import Path
 from typing import Any
 
 from peers import pinned
+from stand import system_python
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """How many times as fast one service was as another, in each of several rounds.
+
+    The two of a round were measured shortly after each other, on a machine that may be slower in the next
+    one: so the ratio of each round is taken, and of these the median.
+    """
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, ours: Sequence[float], theirs: Sequence[float]) -> Ratio:
+        """From the rates of both, one a round.
+
+        Raises:
+            ValueError: one has more rounds than the other, or none.
+        """
+        rounds = [own / other for own, other in zip(ours, theirs, strict=True)]
+        return cls(median(rounds), min(rounds), max(rounds))
+
+    def __str__(self) -> str:
+        return f"{self.median:.3g} ({self.low:.3g} to {self.high:.3g})"
 
 
 @dataclass(frozen=True)
@@ -25,6 +52,13 @@ class Claim:
     least: bool = True
     """Whether the number is to be at least the bound; else at most."""
     unit: str = ""
+    spread: tuple[float, float] | None = None
+    """The least and the most that was found in a round."""
+
+    @classmethod
+    def of(cls, text: str, ratio: Ratio, bound: float) -> Claim:
+        """That a ratio is at least a bound."""
+        return cls(text, ratio.median, bound, spread=(ratio.low, ratio.high))
 
     @property
     def holds(self) -> bool:
@@ -33,7 +67,9 @@ class Claim:
     def __str__(self) -> str:
         word = "at least" if self.least else "at most"
         told = "holds" if self.holds else "**missed**"
-        return f"- {self.text}: {self.found:.3g}{self.unit}, {word} {self.bound:.3g}{self.unit}: {told}"
+        rounds = f" (rounds: {self.spread[0]:.3g} to {self.spread[1]:.3g})" if self.spread else ""
+        found = f"{self.found:.3g}{self.unit}{rounds}"
+        return f"- {self.text}: {found}, {word} {self.bound:.3g}{self.unit}: {told}"
 
 
 @dataclass(frozen=True)
@@ -85,6 +121,7 @@ class Part:
                 "bound": one.bound,
                 "least": one.least,
                 "holds": one.holds,
+                "rounds": one.spread,
             }
             for one in self.claims
         ]
@@ -109,9 +146,14 @@ def machine() -> dict[str, str]:
         "kernel": platform.release(),
         "load average before": f"{os.getloadavg()[0]:.1f}",
         "wrk": wrk.split("[")[0].strip().removeprefix("wrk").strip(),
-        "Python": platform.python_version(),
+        "Python of the peers": _python(),
         "Serinus": version("serinus"),
     } | {what: _versions(name) for what, name in _PEERS.items()}
+
+
+def _python() -> str:
+    words = [system_python(), "-c", "import sys; print(sys.version)"]
+    return " ".join(subprocess.run(words, capture_output=True, text=True, check=True).stdout.split())
 
 
 _PEERS = {

@@ -339,3 +339,16 @@ def _kib(pid: int, *members: str) -> int:
 def python() -> str:
     """The Python that runs the benchmark, with Serinus in it."""
     return sys.executable
+
+
+def system_python() -> str:
+    """Debian's Python, which images have on their default base, for the peers: builds differ by a quarter.
+
+    Where there is none as new as Serinus needs, the one that runs the benchmark.
+    """
+    words = [_DEBIANS, "-c", "import sys; sys.exit(sys.version_info < (3, 11))"]
+    there = Path(_DEBIANS).exists() and subprocess.run(words, check=False).returncode == 0
+    return _DEBIANS if there else sys.executable
+
+
+_DEBIANS = "/usr/bin/python3"

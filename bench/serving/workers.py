@@ -49,7 +49,7 @@ def two_workers(settings: Settings) -> Part:
     return Part(
         "5. Two workers",
         [table(measured, most, "2 workers"), held],
-        [Claim(f"two workers over one, {most} connections", times, TIMES), *claims],
+        [Claim.of(f"two workers over one, {most} connections", times, TIMES), *claims],
         notes,
         figures(measured) | {"memory": [list(row) for row in held.rows]},
     )

@@ -4,6 +4,7 @@ import asyncio
 import signal
 import sys
 
+import uvloop
 from granian.constants import HTTPModes
 from granian.server.embed import Server
 from granian_small import app
@@ -15,4 +16,4 @@ async def main() -> None:
     await server.serve()
 
 
-asyncio.run(main())
+uvloop.run(main())
