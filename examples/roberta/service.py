@@ -1,14 +1,14 @@
 """Is a sentence glad? RoBERTa's tokenizer and an ONNX model, loaded once."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-import onnxruntime
 from pydantic import Field
 from tokenizers import Tokenizer
+
+import serinus
 
 FOLDER = Path(__file__).parent / "model"
 TOKENS = 512
@@ -20,7 +20,7 @@ POSITIVE = 1
 @dataclass
 class Model:
     tokenizer: Tokenizer
-    session: onnxruntime.InferenceSession
+    session: serinus.OnnxSession
 
 
 @dataclass
@@ -31,11 +31,7 @@ class Sentiment:
 def setup() -> Model:
     tokenizer = Tokenizer.from_file(str(FOLDER / "tokenizer.json"))
     tokenizer.enable_truncation(TOKENS)
-    options = onnxruntime.SessionOptions()
-    # Serinus says here how many cores the container may use; onnxruntime would count those of the host.
-    options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS", "0"))
-    session = onnxruntime.InferenceSession(FOLDER / "model.int8.onnx", options)
-    return Model(tokenizer, session)
+    return Model(tokenizer, serinus.OnnxSession(FOLDER / "model.int8.onnx"))
 
 
 def predict(texts: Annotated[list[str], Field(min_length=1, max_length=1)], *, model: Model) -> Sentiment:

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from serinus.project import Project as Project
     from serinus.registry.layout import Layout as Layout
     from serinus.serving.batching import batched as batched
+    from serinus.serving.onnx_session import OnnxSession as OnnxSession
 
 __version__ = "0.1.0"
 
@@ -60,6 +61,7 @@ _PUBLIC = {
     "ModelRegistry": "serinus.models.registry",
     "ModelVersion": "serinus.models.version",
     "NotApplicable": "serinus.checks",
+    "OnnxSession": "serinus.serving.onnx_session",
     "Project": "serinus.project",
     "Report": "serinus.checks.report",
     "Result": "serinus.checks",

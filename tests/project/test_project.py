@@ -97,6 +97,22 @@ def test_pyproject_holds_the_same_tables(tmp_path: Path) -> None:
             ':5: service.route = "/metrics"; expected',
         ),
         ("[image]", '[model]\npath = "../m"\n[image]', ':9: model.path = "../m"; expected a relative path'),
+        (
+            '"500ms"',
+            '1\ninference = "gpu"',
+            ':6: service.inference = "gpu"; expected a text that matches ^(?:auto|',
+        ),
+        (
+            '"500ms"',
+            "1\nthreads = 0",
+            ":6: service.threads = 0; expected a number greater than or equal to 1",
+        ),
+        ('"500ms"', '1\nthreads = "all"', ':6: service.threads = "all"; expected a valid integer'),
+        (
+            '"500ms"',
+            '1\ninference = "loop"\nthreads = 2',
+            ": service.threads is given, and service.inference",
+        ),
         ("[image]", '[contract]\nrequest = "r"\n[image]', ": contract.request and contract.response belong"),
         ("[image]", "[model]\nport = 1\n[image]", ":9: unknown key model.port; did you mean service.port?"),
         ("[image]", "[model]\nzzz = 1\n[image]", ":9: unknown key model.zzz; known here are source, path"),

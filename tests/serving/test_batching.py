@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 import serinus
 from serinus.errors import ServiceError
 from serinus.serving.batching import Batcher, Batching, batching_of
+from serinus.serving.profile import Profile
 
 T = TypeVar("T")
 
@@ -64,6 +65,9 @@ def test_a_marked_function_is_called_like_any_other() -> None:
     marked = serinus.batched(max_size=4, max_wait=0.01)(double)
     assert marked([1, 2]) == [2, 4]
     assert batching_of(marked) == Batching(4, 0.01)
+    by_length = batching_of(serinus.batched(key=len)(double))
+    assert by_length is not None
+    assert by_length.key is len
     assert batching_of(test_a_marked_function_is_called_like_any_other) is None
 
 
@@ -77,6 +81,11 @@ def test_a_size_that_is_none_is_refused(size: Any) -> None:
 def test_a_time_that_is_none_is_refused(wait: float) -> None:
     with pytest.raises(ServiceError, match="max_wait"):
         serinus.batched(max_wait=wait)
+
+
+def test_a_key_that_cannot_be_called_is_refused() -> None:
+    with pytest.raises(ServiceError, match="key='length'"):
+        serinus.batched(key="length")  # type: ignore[arg-type]
 
 
 PLANS = st.lists(
@@ -95,6 +104,10 @@ PLANS = st.lists(
     wait=st.sampled_from([0.0, 0.3]),
     workers=st.integers(1, 3),
     takes=st.lists(st.sampled_from([0.0, 0.05, 0.7]), min_size=1, max_size=5),
+    key=st.sampled_from([None, lambda item: item % 5, lambda item: -item, lambda item: float("nan")]),
+    profile=st.sampled_from(
+        [Profile(), Profile(((1, 1.0), (2, 1.5), (4, 2.6))), Profile(((1, 1.0), (2, 2.0)))]
+    ),
     bad=st.sets(st.integers(0, 39), max_size=3),
 )
 def test_everybody_gets_exactly_their_own_answer(
@@ -104,6 +117,8 @@ def test_everybody_gets_exactly_their_own_answer(
     wait: float,
     workers: int,
     takes: list[float],
+    key: Callable[[int], float] | None,
+    profile: Profile,
     bad: set[int],
 ) -> None:
     batches: list[list[int]] = []
@@ -134,7 +149,11 @@ def test_everybody_gets_exactly_their_own_answer(
 
     async def main() -> list[str]:
         batcher: Batcher[int, int] = Batcher(
-            work, Batching(size, wait), workers=workers, observe=lambda *told: seen.append(told)
+            work,
+            Batching(size, wait, key),
+            workers=workers,
+            observe=lambda *told: seen.append(told),
+            profile=profile,
         )
         callers = (caller(batcher, i, at, patience) for i, (at, patience) in enumerate(plan))
         async with asyncio.timeout(10_000):  # a lost wake-up would wait for ever
@@ -185,6 +204,75 @@ def test_with_max_wait_the_first_waits_so_long_and_no_longer() -> None:
 
     assert play(main) == pytest.approx([1.0, 1.0, 2.2, 2.2, 2.2, 3.3])
     assert batches == [[0, 1], [2, 3, 4], [5]]
+
+
+def test_workers_that_are_free_share_what_is_queued() -> None:
+    batches: list[list[int]] = []
+
+    async def work(items: list[int]) -> list[int]:
+        batches.append(items)
+        await asyncio.sleep(1)
+        return double(items)
+
+    async def main() -> list[int]:
+        batcher: Batcher[int, int] = Batcher(work, Batching(8), workers=2)
+        return await asyncio.gather(*(batcher.submit(i) for i in range(5)))
+
+    assert play(main) == [0, 2, 4, 6, 8]
+    assert batches == [[0, 1, 2], [3, 4]]
+
+
+def test_items_of_like_length_go_together_and_the_oldest_is_always_with_them() -> None:
+    batches: list[list[int]] = []
+
+    async def work(items: list[int]) -> list[int]:
+        batches.append(items)
+        await asyncio.sleep(1)
+        return double(items)
+
+    async def main() -> list[int]:
+        batcher: Batcher[int, int] = Batcher(work, Batching(3, key=float))
+        first = asyncio.create_task(batcher.submit(0))
+        await asyncio.sleep(0.5)
+        others = [asyncio.create_task(batcher.submit(item)) for item in (50, 7, 8, 48, 52, 90, 9)]
+        return await asyncio.gather(first, *others)
+
+    assert play(main) == [0, 100, 14, 16, 96, 104, 180, 18]
+    assert batches == [[0], [50, 48, 52], [7, 8, 9], [90]]
+
+
+def test_an_item_that_has_no_length_fails_alone() -> None:
+    async def main() -> list[Any]:
+        batcher: Batcher[Any, Any] = Batcher(lambda items: items, Batching(8, key=len))
+        return await asyncio.gather(*(batcher.submit(i) for i in ("a", 5, "b")), return_exceptions=True)
+
+    first, second, third = asyncio.run(main())
+    assert (first, third) == ("a", "b")
+    assert isinstance(second, TypeError)
+
+
+@pytest.mark.parametrize("key", [None, len])
+def test_a_batch_becomes_no_larger_than_brings_more(key: Callable[[Any], float] | None) -> None:
+    """A function that takes as long for two as for one and twice as long for four: measured on examples."""
+    sizes: list[int] = []
+
+    async def work(items: list[str]) -> list[str]:
+        sizes.append(len(items))
+        await asyncio.sleep(max(1, len(items) / 2) / 1000)
+        return items
+
+    async def main() -> list[int]:
+        batcher: Batcher[str, str] = Batcher(work, Batching(64, key=key))
+        await batcher.warm(["a", "four", "much longer than that"], asyncio.get_running_loop().time)
+        sizes.clear()
+        answers = await asyncio.gather(*(batcher.submit(f"item {i}") for i in range(10, 30)))
+        assert answers == [f"item {i}" for i in range(10, 30)]
+        return sizes
+
+    measured = play(main)
+    assert sum(measured) == 20
+    # By length: a call takes a third more than an item of "four", so 5.3 letters; nine times that is enough.
+    assert max(measured) == (2 if key is None else 7)
 
 
 def test_requests_that_come_while_the_worker_is_busy_are_one_batch() -> None:

@@ -116,8 +116,20 @@ def test_the_threads_of_the_runtimes_follow_the_cores() -> None:
     assert cores.apply(environ, 3) == 3
     assert environ["OMP_NUM_THREADS"] == "7", "what the operator has set stays"
     assert environ["OPENBLAS_NUM_THREADS"] == environ["RAYON_NUM_THREADS"] == "3"
+    assert environ["SERINUS_CORES"] == "3"
     assert environ["TOKENIZERS_PARALLELISM"] == "true"
     assert cores.environment(1)["TOKENIZERS_PARALLELISM"] == "false"
+
+
+@given(st.integers(1, 512), st.integers(1, 512))
+def test_calls_at_once_share_the_cores(count: int, calls: int) -> None:
+    each = cores.each(count, calls)
+    assert each >= 1
+    assert each == 1 or each * calls <= count
+    environ = cores.environment(count, calls)
+    assert environ["OMP_NUM_THREADS"] == str(each)
+    assert environ["SERINUS_CORES"] == str(count)
+    assert environ["TOKENIZERS_PARALLELISM"] == ("true" if each > 1 else "false")
 
 
 def test_it_loads_no_library() -> None:

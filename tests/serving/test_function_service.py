@@ -5,19 +5,22 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from served import Served, serving
 
-from serinus.contract import Contract
+from serinus.contract import Contract, Example
 from serinus.contract.infer import signature
 from serinus.errors import ServiceError
 from serinus.serving import Settings
 from serinus.serving.admission import Pool
 from serinus.serving.answers import Problem
-from serinus.serving.batching import batched
-from serinus.serving.function import FunctionService, caller
+from serinus.serving.batching import Batcher, batched
+from serinus.serving.function import FunctionService, caller, warm
 from serinus.serving.loading import version_of
 
 
@@ -42,7 +45,7 @@ def test_every_kind_of_function_answers_one_request(function: object) -> None:
         call = caller(function, understood, Pool(2, 16), lambda size: None, model=10)  # type: ignore[arg-type]
         service = FunctionService(understood, call)
         assert service.contract == Contract({"type": "integer"}, {"type": "integer"})
-        return await asyncio.gather(*(service.answer(b"%d" % n) for n in range(6)))
+        return [made.body for made in await asyncio.gather(*(service.predict(b"%d" % n) for n in range(6)))]
 
     assert asyncio.run(scenario()) == [b"%d" % (20 * n) for n in range(6)]
 
@@ -59,6 +62,52 @@ def test_batches_are_told_to_the_observer() -> None:
     assert max(sizes) == 4
 
 
+def test_batches_are_measured_on_the_examples_and_take_all_threads_of_a_function_that_waits() -> None:
+    @batched(max_size=4)
+    def wait(x: list[int]) -> list[int]:
+        time.sleep(0.001)
+        return x
+
+    @batched(max_size=4)
+    def count(x: list[int]) -> list[int]:
+        end = time.perf_counter() + 0.02
+        while time.perf_counter() < end:
+            pass
+        return x
+
+    async def scenario(function: Callable[..., Any]) -> tuple[int, int]:
+        understood = signature(function)
+        call = caller(function, understood, Pool(2, 16), lambda size: None)
+        await warm(call, understood, [Example(n, n) for n in range(3)])
+        assert isinstance(call, Batcher)
+        assert await asyncio.gather(*(call(n) for n in range(9))) == list(range(9))
+        return call.workers, call.limit
+
+    assert asyncio.run(scenario(wait)) == (2, 4)
+    assert asyncio.run(scenario(count)) == (1, 4)
+
+
+@pytest.mark.parametrize("examples", [[], [Example("no number", 1)], [Example(13, 13)]])
+def test_without_an_example_that_goes_well_batches_are_as_large_as_they_may_be(
+    examples: list[Example],
+) -> None:
+    @batched(max_size=4)
+    def unlucky(x: list[int]) -> list[int]:
+        if 13 in x:
+            raise ValueError("13")
+        return x
+
+    async def scenario() -> int:
+        understood = signature(unlucky)
+        call = caller(unlucky, understood, Pool(2, 16), lambda size: None)
+        await warm(call, understood, examples)
+        assert isinstance(call, Batcher)
+        assert await call(5) == 5
+        return call.limit
+
+    assert asyncio.run(scenario()) == 4
+
+
 @pytest.mark.parametrize(("body", "status"), [(b"", 400), (b"1 2", 400), (b'"1"', 422), (b"true", 422)])
 def test_a_wrong_request_never_reaches_the_function(body: bytes, status: int) -> None:
     async def never(*args: object) -> None:
@@ -66,7 +115,7 @@ def test_a_wrong_request_never_reaches_the_function(body: bytes, status: int) ->
 
     service = FunctionService(signature(double), never)
     with pytest.raises(Problem) as refused:
-        asyncio.run(service.answer(body))
+        asyncio.run(service.predict(body))
     assert refused.value.status == status
 
 

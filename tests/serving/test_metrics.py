@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 import re
+from typing import Any
 
+import numpy
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serinus.serving.metrics import MAX_POINTERS, MAX_VALUES, NUMBERS, Histogram, Metrics, merge, place
+from serinus.serving.metrics import MAX_POINTERS, MAX_VALUES, NUMBERS, Histogram, Metrics, edges, merge, place
 from serinus.serving.predictions import LIMIT, observed
 
 SAMPLE = re.compile(r'[a-zA-Z_:][a-zA-Z0-9_:]*(\{([a-z]+="(\\.|[^"\\\n])*",?)*\})? (\S+)')
-NUMBER = st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(10**9), 10**9)
+NUMBER = st.floats(-1e300, 1e300) | st.integers(-(10**9), 10**9)
 JSON = st.recursive(
     st.none() | st.booleans() | NUMBER | st.text(max_size=80),
     lambda inner: st.lists(inner, max_size=8) | st.dictionaries(st.text(max_size=5), inner, max_size=8),
@@ -125,10 +127,28 @@ def test_the_least_ready_worker_speaks_for_all() -> None:
 
 @given(JSON)
 def test_predictions_are_few_and_lie_where_they_say(response: object) -> None:
-    found = observed(response)
+    found = single(observed(response))
     assert len(found) <= LIMIT
     for pointer, value in found:
         assert value in [v for p, v in _everything(response) if p == pointer]
+
+
+def single(found: list[tuple[str, Any]]) -> list[tuple[str, object]]:
+    """Each value with its pointer."""
+    return [(pointer, value) for pointer, values in found for value in values]
+
+
+@given(JSON)
+def test_predictions_counted_together_are_those_counted_one_by_one(response: object) -> None:
+    together, alone = Metrics(), Metrics()
+    for _ in range(2):
+        together.predictions(observed(response))
+        for pointer, value in single(observed(response)):
+            alone.predicted(pointer, value)
+    own = [
+        {k: v for k, v in samples(m.text()).items() if k.startswith("serinus_")} for m in (together, alone)
+    ]
+    assert own[0] == own[1]
 
 
 def _everything(value: object, pointer: str = "") -> list[tuple[str, object]]:
@@ -143,15 +163,31 @@ def _everything(value: object, pointer: str = "") -> list[tuple[str, object]]:
 
 
 def test_predictions_of_the_usual_shapes() -> None:
-    assert observed({"positive": True, "score": 0.5, "text": "x" * 100}) == [
+    assert single(observed({"positive": True, "score": 0.5, "text": "x" * 100})) == [
         ("/positive", True),
         ("/score", 0.5),
     ]
-    assert observed([{"label": "a"}, {"label": "b"}]) == [("/*/label", "a"), ("/*/label", "b")]
-    assert observed({"probabilities": [[0.1, 0.9]]}) == [
+    assert single(observed([{"label": "a"}, {"label": "b"}])) == [("/*/label", "a"), ("/*/label", "b")]
+    assert single(observed({"probabilities": [[0.1, 0.9]]})) == [
         ("/probabilities/*/*", 0.1),
         ("/probabilities/*/*", 0.9),
     ]
-    assert observed("spam") == [("", "spam")]
-    assert observed({"deep": {"score": 1}}) == []
-    assert observed(None) == []
+    assert single(observed("spam")) == [("", "spam")]
+    assert single(observed({"deep": {"score": 1}})) == []
+    assert single(observed(None)) == []
+
+
+@given(st.floats(width=32, allow_nan=False, allow_infinity=False))
+def test_a_number_in_single_precision_is_counted_as_the_text_that_is_sent(value: float) -> None:
+    text = str(numpy.float32(value))
+    own, sent = Histogram(NUMBERS, edges(NUMBERS)), Histogram(NUMBERS)
+    own.observe(value)
+    sent.observe(float(text))
+    assert own.counts == sent.counts
+
+
+@given(st.sampled_from(NUMBERS))
+def test_a_bound_in_single_precision_is_at_most_the_bound(bound: float) -> None:
+    histogram = Histogram(NUMBERS, edges(NUMBERS))
+    histogram.observe(float(numpy.float32(bound)))
+    assert histogram.counts[NUMBERS.index(bound)] == 1

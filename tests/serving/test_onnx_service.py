@@ -24,8 +24,8 @@ from serinus.contract import Contract, violations
 from serinus.contract.onnx import Interface, Tensor, contract_of
 from serinus.contract.violations import BrokenContract
 from serinus.errors import ServiceError
-from serinus.serving import tensors
-from serinus.serving.answers import Problem
+from serinus.serving import reading, tensors
+from serinus.serving.answers import Prediction, Problem
 from serinus.serving.bfloat16 import from_bits, to_bits
 from serinus.serving.onnx import CALM, OnnxService, load, measure, small_work
 
@@ -34,14 +34,19 @@ def service(tmp_path: Path, model: Any) -> OnnxService:
     return load(tiny_models.save(model, tmp_path / "model.onnx"), threads=1)
 
 
+async def answered(served: OnnxService, body: bytes) -> bytes:
+    made = served.predict(body)
+    return (made if isinstance(made, Prediction) else await made).body
+
+
 def ask(served: OnnxService, request: Any) -> Any:
     """The decoded answer; both ways, on the loop and in a thread, must give the same."""
     body = json.dumps(request).encode()
-    first = asyncio.run(served.answer(body))
+    first = asyncio.run(answered(served, body))
     in_thread = OnnxService(
         served.name, served.contract, served.inputs, served.outputs, run=served._run, threads=1
     )
-    assert asyncio.run(in_thread.answer(body)) == first
+    assert asyncio.run(answered(in_thread, body)) == first
     answer = json.loads(first)
     assert violations.compile(served.contract.response).violations(answer) == ()
     return answer
@@ -49,7 +54,7 @@ def ask(served: OnnxService, request: Any) -> Any:
 
 def faults(served: OnnxService, request: Any) -> dict[str, str]:
     with pytest.raises(Problem) as caught:
-        asyncio.run(served.answer(json.dumps(request).encode()))
+        asyncio.run(answered(served, json.dumps(request).encode()))
     assert caught.value.status == 422
     assert caught.value.violations[0].message in caught.value.detail
     return dict(caught.value.violations)
@@ -166,14 +171,14 @@ def test_a_request_that_is_no_object_or_an_empty_one(tmp_path: Path, document: A
 )
 def test_a_body_that_is_not_json_is_malformed_and_the_place_is_named(tmp_path: Path, body: bytes) -> None:
     with pytest.raises(Problem, match=r"not JSON.*line 1 column") as caught:
-        asyncio.run(service(tmp_path, tiny_models.echo("float64")).answer(body))
+        asyncio.run(answered(service(tmp_path, tiny_models.echo("float64")), body))
     assert caught.value.status == 400
 
 
 def test_nan_and_infinity_never_reach_the_wire(tmp_path: Path) -> None:
     served = service(tmp_path, tiny_models.logarithm())
     with pytest.raises(BrokenContract) as caught:
-        asyncio.run(served.answer(b'{"x": [[1, 1], [0, -1]]}'))
+        asyncio.run(answered(served, b'{"x": [[1, 1], [0, -1]]}'))
     assert caught.value.violations == (
         ("/y/1/0", "found -inf, expected a finite number"),
         ("/y/1/1", "found nan, expected a finite number"),
@@ -186,7 +191,7 @@ def test_what_the_model_raises_is_for_the_server(tmp_path: Path) -> None:
     served = service(tmp_path, tiny_models.embedding())
     assert ask(served, {"id": [2]}) == {"row": [[6.0, 7.0, 8.0]]}
     with pytest.raises(Exception, match="out of data bounds"):
-        asyncio.run(served.answer(b'{"id": [99]}'))
+        asyncio.run(answered(served, b'{"id": [99]}'))
 
 
 # ---------------------------------------------------------------------------------- properties
@@ -351,7 +356,7 @@ def test_small_work_is_measured_once_and_runs_on_the_loop(tmp_path: Path) -> Non
         runs.append(feeds)
         return []
 
-    small = small_work(pairs, measure(run, pairs, (), lambda: next(ticks)))
+    small = small_work(pairs, measure(run, pairs, (), clock=lambda: next(ticks)))
     assert small == 2 * (30 + len(runs[0]["text"][0]))
 
     def refuse(names: Any, feeds: Any) -> list[Any]:
@@ -383,11 +388,11 @@ def test_small_work_that_takes_long_again_and_again_goes_to_the_threads(
     served = OnnxService("m", Contract({}, {}), (tensor,), (tensor,), run=run, threads=1, small=5, **clocks)
 
     async def main() -> None:
-        await served.answer(b'{"x": [0, 2, 3, 4, 5, 6]}')
+        await answered(served, b'{"x": [0, 2, 3, 4, 5, 6]}')
         for _ in range(6):
-            await served.answer(b'{"x": [1]}')
+            await answered(served, b'{"x": [1]}')
             for _ in range(calm):
-                await served.answer(b'{"x": [0]}')
+                await answered(served, b'{"x": [0]}')
 
     asyncio.run(main())
     assert where[0] is not here, "too large to begin with"
@@ -417,8 +422,8 @@ ALIKE = st.integers(1, 4).flatmap(
     st.tuples(st.sampled_from(["n", None, 0, 1, 2]), st.sampled_from(["m", None, 1, 2, 3])),
 )
 def test_small_matrices_are_read_sooner_and_not_otherwise(value: Any, dtype: str, shape: Any) -> None:
-    element = tensors.ELEMENTS[dtype]
-    sooner, later = tensors.floats(element, shape, value), tensors.by_levels(element, shape, value)
+    tensor = Tensor("x", dtype, shape)
+    sooner, later = reading.matrix(tensor)(value), tensors.to_array(tensor, value)
     if sooner is not None:
         assert later is not None
         assert (sooner.dtype, sooner.shape) == (later.dtype, later.shape)
@@ -426,7 +431,7 @@ def test_small_matrices_are_read_sooner_and_not_otherwise(value: Any, dtype: str
 
 
 def test_a_small_matrix_is_read_sooner() -> None:
-    assert tensors.floats(tensors.ELEMENTS["float32"], (None, 2), [[1, 2.5], [3, 4]]) is not None
+    assert reading.matrix(Tensor("x", "float32", (None, 2)))([[1, 2.5], [3, 4]]) is not None
 
 
 def test_a_large_body_is_read_in_a_thread_with_the_same_answer(tmp_path: Path) -> None:
@@ -450,7 +455,8 @@ def test_serving_a_model_needs_no_pydantic_and_writes_nothing(tmp_path: Path) ->
         "import sys, asyncio, pathlib\n"
         "from serinus.serving.onnx import load\n"
         "served = load(pathlib.Path(sys.argv[1]))\n"
-        "try: asyncio.run(served.answer(b'{\"id\": [99]}'))\n"
+        "async def main(): return await served.predict(b'{\"id\": [99]}')\n"
+        "try: asyncio.run(main())\n"
         "except Exception as error: assert 'out of data bounds' in str(error)\n"
         "print([m for m in ('pydantic', 'onnx', 'jsonschema_rs') if m in sys.modules])"
     )

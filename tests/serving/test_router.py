@@ -17,6 +17,7 @@ from serinus.contract.violations import BrokenContract
 from serinus.contract.violations import compile as compile_schema
 from serinus.serving.answers import Answer, Problem
 from serinus.serving.app import Limits, Opened, Router, header_pointer
+from serinus.serving.logs import Access
 from serinus.serving.metrics import Metrics
 from serinus.serving.rsgi import Scope
 from serinus.serving.service import Service
@@ -26,12 +27,15 @@ CONTRACT = Contract({}, BOOLEAN.schema)
 
 
 def router(
-    answer: Callable[[Scope, bytes], Awaitable[Answer]], *, opened: bool = True, **limits: Any
+    answer: Callable[[Scope, bytes], Awaitable[Answer]],
+    *,
+    opened: bool = True,
+    access: Access | None = None,
+    **limits: Any,
 ) -> tuple[Router, Metrics]:
     metrics = Metrics()
-    made = Router(
-        "/predict", Limits(**{"max_body": 100, "deadline": 5.0, "queue": 4} | limits), "v1", metrics
-    )
+    sizes = Limits(**{"max_body": 100, "deadline": 5.0, "queue": 4} | limits)
+    made = Router("/predict", sizes, "v1", metrics, access=access)
     if opened:
         made.open(Opened(Service(answer, CONTRACT), BOOLEAN, b"{}"))
     return made, metrics
@@ -165,6 +169,34 @@ def test_the_queue_takes_so_many_and_no_more() -> None:
         return [exchange.status for _, exchange in (*pairs, late)]
 
     assert asyncio.run(scenario()) == [200, 200, 200, 503, 503, 200]
+
+
+def test_a_refusal_reads_nothing_and_is_counted_and_noted_like_every_answer() -> None:
+    async def scenario() -> FakeExchange:
+        release = asyncio.Event()
+
+        async def wait(scope: Scope, body: bytes) -> Answer:
+            await release.wait()
+            return Answer(200, b"{}")
+
+        made, metrics = router(wait, queue=1, access=lambda *line: noted.append(line))
+        first, refused = posting(b"{}"), posting(b"{}", ("x-request-id", "mine"))
+        task = asyncio.create_task(made(*first))
+        await asyncio.sleep(0)
+        assert "serinus_in_flight 1" in metrics.text()
+        await made(*refused)
+        release.set()
+        await task
+        assert 'serinus_requests_total{route="/predict",status="503"} 1' in metrics.text()
+        return refused[1]
+
+    noted: list[tuple[Any, ...]] = []
+    refused = asyncio.run(scenario())
+    assert (refused.status, refused.read, refused.header("retry-after")) == (503, 0, "1")
+    assert (refused.header("x-request-id"), refused.header("serinus-version")) == ("mine", "v1")
+    assert refused.header("content-type") == "application/problem+json"
+    assert refused.document["status"] == 503
+    assert noted[0][:4] == ("mine", "POST", "/predict", 503)
 
 
 def test_the_deadline_cancels_the_work_and_frees_its_place() -> None:

@@ -15,38 +15,11 @@ from serinus.project.ci import Ci
 from serinus.project.declare import inner as inner
 from serinus.project.declare import key as _key
 from serinus.project.pipelines import NAMES, PipelineTable
+from serinus.project.service import Service
 
 FILE = "serinus.toml"
 RESERVED = ("/healthz", "/readyz", "/metrics", "/openapi.json")
 """Routes that the server answers itself, beside everything under ``/v2``."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Service:
-    """What answers predictions, and how its server behaves."""
-
-    name: str = _key(pattern=r"^[a-z0-9]+(?:[._-][a-z0-9]+)*$")
-    """Name of the service and of its image: lower-case letters and digits, single `.`, `_` or `-` between."""
-    version: str | None = _key(None, pattern=r"^\d+\.\d+\.\d+(?:[-+][0-9A-Za-z.+-]+)?$")
-    """Version of what the service promises, `MAJOR.MINOR.PATCH` (Semantic Versioning 2.0.0); it goes into the
-    image. A change that breaks callers needs a new major version, see the check `contract.compatible`."""
-    entrypoint: str | None = _key(None, pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$")
-    """`module:attribute` of a typed function or of a WSGI or ASGI app. Without it, `model.path` is an ONNX
-    file that is served as it is."""
-    route: str = _key("/predict", pattern=r"^/[^\s?#]*$", unreserved=True)
-    """Path of the URL that answers predictions."""
-    port: int = _key(5000, ge=1, le=65535)
-    """Port the server listens on."""
-    workers: int = _key(1, ge=1, le=256)
-    """Processes that serve."""
-    max_body: int = _key(16 << 20, unit="bytes", gt=0)
-    """Largest request body, in bytes or like `"16MiB"`; a larger one is answered 413."""
-    deadline: float = _key(30.0, unit="seconds", gt=0)
-    """Longest time for one answer, in seconds or like `"30s"`; after it the caller gets 504."""
-    queue: int = _key(256, ge=1)
-    """Requests under way or waiting; one more is answered 503 with `Retry-After`."""
-    grace: float = _key(30.0, unit="seconds", gt=0)
-    """After SIGTERM, the time that requests in flight may take."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

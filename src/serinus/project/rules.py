@@ -167,6 +167,8 @@ def _together(tables: Mapping[str, Any]) -> list[str]:
     """What no key breaks alone."""
     service, model, contract = (tables.get(name, {}) for name in ("service", "model", "contract"))
     faults = list(_steps(tables.get("rollout", {})))
+    if service.get("inference") == "loop" and service.get("threads"):
+        faults.append("service.threads is given, and service.inference = loop uses none; keep one")
     if not service.get("entrypoint") and not (model.get("path") or model.get("source")):
         faults.append("nothing to serve: expected service.entrypoint, or an ONNX file at model.path")
     if bool(contract.get("request")) != bool(contract.get("response")):

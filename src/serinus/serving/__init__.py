@@ -11,13 +11,18 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, Literal, get_args
 
 from serinus.errors import ServiceError
 
 VERSION, VIOLATION, RECORD = "serinus-version", "serinus-violation", "serinus-record"
 """Header fields: the digest of the image that answered; the place at which the answer would have broken the
 contract; and of a request, that its answer is to be noted in the log."""
+
+
+Inference = Literal["auto", "loop", "threads"]
+"""Where predictions are computed: on the event loop, which costs the least and lets nobody else in meanwhile,
+in threads beside it, or as was measured when the model was loaded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +39,16 @@ class Settings:
     route: str = "/predict"
     port: int = 5000
     workers: int = 1
+    inference: Inference = "auto"
+    """Of a WSGI or ASGI app there is nothing to choose."""
+    threads: int | None = None
+    """Calls that run at once in one worker; None: as many as :mod:`serinus.serving.choice` says."""
     max_body: int = 16 * 1024 * 1024
     """A larger request body is answered 413."""
     deadline: float = 30.0
     """A request that takes longer is answered 504."""
-    queue: int = 256
-    """Requests under way or waiting; one more is answered 503."""
+    queue: int = 2048
+    """Requests under way or waiting, at most; one more is answered 503, as is one that would wait long."""
     grace: float = 30.0
     """After SIGTERM, how long requests in flight may take."""
     build: str = ""
@@ -54,7 +63,7 @@ class Settings:
         """Read what :meth:`to_json` wrote.
 
         Raises:
-            ServiceError: not JSON, or a member that this version of Serinus does not know.
+            ServiceError: not JSON, or a member or a way of inference that this version does not know.
         """
         try:
             document: Mapping[str, Any] = json.loads(text)
@@ -69,5 +78,10 @@ class Settings:
             raise ServiceError(
                 f"the service settings have {found}; known are {', '.join(sorted(known))}",
                 "Build the image again with this version of Serinus.",
+            )
+        if (chosen := document.get("inference", "auto")) not in get_args(Inference):
+            raise ServiceError(
+                f"the service settings have inference {chosen!r}; expected {', '.join(get_args(Inference))}",
+                "Correct service.inference, and build the image again.",
             )
         return cls(**document)

@@ -10,12 +10,13 @@ from queue import SimpleQueue
 from typing import Any
 
 from serinus.serving.answers import Problem
+from serinus.serving.intake import Intake
 
 RETRY_AFTER = ("retry-after", "1")
 
 
 class Gate:
-    """Lets at most ``limit`` requests in at a time; the next is turned away with 503."""
+    """Lets at most ``limit`` calls in at a time; the next is turned away with 503."""
 
     __slots__ = ("inside", "limit")
 
@@ -52,15 +53,19 @@ class Deadlines:
         self._due: dict[asyncio.Task[Any], float] = {}
         self._expired: set[asyncio.Task[Any]] = set()
         self._timer: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def enter(self) -> asyncio.Task[Any]:
         """Watch the running task from now on; :meth:`leave` must follow."""
-        loop = asyncio.get_running_loop()
-        task: asyncio.Task[Any] | None = asyncio.current_task()
+        task: asyncio.Task[Any] | None = asyncio.current_task(self._loop) if self._loop else None
+        if task is None:  # asking for the running loop is a system call up to Python 3.11
+            self._loop = asyncio.get_running_loop()
+            task = asyncio.current_task(self._loop)
+        assert self._loop, "a loop runs"  # noqa: S101
         assert task is not None, "deadlines watch tasks, and this runs in none"  # noqa: S101
-        due = self._due[task] = loop.time() + self.seconds
+        due = self._due[task] = self._loop.time() + self.seconds
         if self._timer is None:
-            self._timer = loop.call_at(due, self._strike, loop)
+            self._timer = self._loop.call_at(due, self._strike, self._loop)
         return task
 
     def leave(self, task: asyncio.Task[Any]) -> bool:
@@ -87,6 +92,45 @@ class Deadlines:
         return Problem(504, f"no answer within {self.seconds:g} seconds")
 
 
+class Admission:
+    """The work of one request, let in and before the deadline: ``with Admission(...):`` around it.
+
+    Belongs to one task, and is good for one request.
+
+    Raises:
+        Problem: 503 at the start when there is no room; 504 at the end when the time ran out.
+    """
+
+    __slots__ = ("_deadlines", "_intake", "_probe", "_task")
+
+    def __init__(self, intake: Intake, deadlines: Deadlines) -> None:
+        self._intake = intake
+        self._deadlines = deadlines
+
+    def __enter__(self) -> None:
+        self._probe = self._intake.enter()
+        self._task = self._deadlines.enter()
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._intake.leave(self._probe)
+        if self._deadlines.leave(self._task) and kind is asyncio.CancelledError:
+            raise self._deadlines.problem() from None
+
+
+class Here:
+    """What a :class:`Pool` is without threads: runs sync functions on the event loop, one after the other."""
+
+    size = 1
+
+    async def run(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Call the function.
+
+        Raises:
+            Exception: whatever the function raises.
+        """
+        return function(*args)
+
+
 _Job = tuple["asyncio.Future[Any]", contextvars.Context, Callable[..., Any], tuple[Any, ...]]
 
 
@@ -104,7 +148,7 @@ class Pool:
     """
 
     def __init__(self, size: int, limit: int, name: str = "predict") -> None:
-        self._size = size
+        self.size = size
         self._gate = Gate(max(limit, size))
         self._name = name
         self._jobs: SimpleQueue[_Job] = SimpleQueue()
@@ -131,7 +175,7 @@ class Pool:
 
     def _start(self) -> None:
         self._started = True
-        for number in range(self._size):
+        for number in range(self.size):
             threading.Thread(target=self._work, name=f"{self._name}-{number}", daemon=True).start()
 
     def _work(self) -> None:

@@ -8,12 +8,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import NamedTuple
 
 import orjson
 
 from serinus.contract import Violation
+from serinus.serving.predictions import Observed
 
 JSON = "application/json"
+JSON_FIELD = ("content-type", JSON)
 PROBLEM_JSON = "application/problem+json"
 
 
@@ -23,7 +26,16 @@ class Answer:
 
     status: int
     body: bytes = b""
-    headers: tuple[tuple[str, str], ...] = (("content-type", JSON),)
+    headers: tuple[tuple[str, str], ...] = (JSON_FIELD,)
+
+
+class Prediction(NamedTuple):
+    """The response of a function or a model, as JSON, and what is known about it."""
+
+    body: bytes
+    values: Observed | None = None
+    """The predicted values, of a response that keeps the contract of its own service by the way in which it
+    was made: where that is what it is held to, nobody need read it again. Else None."""
 
 
 class Problem(Exception):

@@ -7,18 +7,17 @@ under the id that the caller is told.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from functools import partial
 from time import perf_counter
 from typing import Any
 from urllib.parse import quote
 
 from serinus.contract.violations import BrokenContract, Check
 from serinus.serving import RECORD, VERSION, VIOLATION, rsgi
-from serinus.serving.admission import RETRY_AFTER, Deadlines, Gate
-from serinus.serving.answers import Answer, Problem
+from serinus.serving.admission import RETRY_AFTER, Admission, Deadlines
+from serinus.serving.answers import JSON_FIELD, Answer, Prediction, Problem
+from serinus.serving.intake import Intake
 from serinus.serving.kept import Kept
 from serinus.serving.leaks import fault_id, sealed
 from serinus.serving.logs import REQUEST_ID, Access, log
@@ -26,7 +25,7 @@ from serinus.serving.metrics import CONTENT_TYPE, Metrics
 from serinus.serving.predictions import observed
 from serinus.serving.responses import decoded
 from serinus.serving.rsgi import Exchange, Headers, Scope
-from serinus.serving.service import Mounted, Service
+from serinus.serving.service import Mounted, Predict, Service
 
 HEALTH, READY, METRICS, OPENAPI = "/healthz", "/readyz", "/metrics", "/openapi.json"
 OTHER = "other"
@@ -90,7 +89,7 @@ class Router:
         self.reason = "the model is being loaded"
         self.opened: Opened | None = None
         self._limits = limits
-        self._gate = Gate(limits.queue)
+        self._intake = Intake(limits.queue, limits.deadline)
         self._deadlines = Deadlines(limits.deadline)
         self._version = (VERSION, version)
         self._metrics = metrics
@@ -99,6 +98,9 @@ class Router:
         self._draining = False
         self._fit = True
         self._mounts: tuple[tuple[str, Mounted], ...] = ()
+        self._predict: Predict | None = None
+        self._check: Check | None = None
+        self._own = False
         self._stream: Handler | None = None
         self._routes: dict[str, Callable[[Scope, Exchange], Awaitable[Answer]]] = {
             HEALTH: self._health,
@@ -106,10 +108,9 @@ class Router:
             METRICS: self._exposition,
             OPENAPI: self._description,
         }
-        self._routes[route] = self._predict
         metrics.set_gauge("serinus_ready", "Whether the service is ready.", lambda: int(self.ready))
-        metrics.set_gauge("serinus_in_flight", "Requests under way or waiting.", lambda: self._gate.inside)
-        metrics.set_gauge("serinus_queue_limit", "Requests that may be under way.", lambda: self._gate.limit)
+        metrics.set_gauge("serinus_in_flight", "Requests under way or waiting.", lambda: self._intake.inside)
+        metrics.set_gauge("serinus_queue_limit", "Requests that may be under way.", lambda: self._intake.most)
 
     @property
     def ready(self) -> bool:
@@ -126,6 +127,9 @@ class Router:
         self.opened = opened
         self._mounts = opened.service.mounts
         self._stream = opened.service.stream and self._pass
+        self._predict, self._check = opened.service.predict, opened.response
+        promised = opened.service.contract and opened.service.contract.response
+        self._own = self._check is not None and self._check.schema == promised
 
     def drain(self) -> None:
         """Say that the service is not ready, and ask callers to close their connections; go on answering."""
@@ -135,47 +139,54 @@ class Router:
     async def __call__(self, scope: Scope, exchange: Exchange) -> None:
         """Answer one request."""
         begin = perf_counter()
-        identity = rsgi.request_id(scope.headers.get("x-request-id"))
+        headers = scope.headers
+        identity = rsgi.request_id(headers.get("x-request-id"))
         REQUEST_ID.set(identity)
         extra = [self._version, ("x-request-id", identity)]
-        self._turn_away(extra)
         kept = None
-        if self._answers and scope.headers.get(RECORD) is not None:
+        if self._answers and headers.get(RECORD) is not None:
             exchange = kept = Kept(exchange)
-        label, status = OTHER, 500
+        path, label, status = scope.path, OTHER, 500
         self.in_flight += 1
         try:
-            handler = self._routes.get(scope.path)
-            if handler is None:
-                label, status = await self._elsewhere(scope, exchange, extra)
-            elif self._stream is not None and scope.path == self.route and self._is_apps(scope):
-                label, status = self.route, await self._stream(scope, exchange, extra)
+            if path == self.route:
+                label = path
+                intake = self._intake
+                if intake.inside >= intake.most and (refusal := intake.refuse()) is not None:
+                    status = self._send(exchange, refusal, extra)
+                elif self._predict is not None and scope.method == "POST":
+                    body = await self._prediction(self._predict, headers, exchange)
+                    status = 200
+                    last = self._last(extra) if self._draining else extra
+                    exchange.response_bytes(200, [JSON_FIELD, *last], body)
+                else:
+                    status = await self._on_route(scope, exchange, extra)
+            elif (handler := self._routes.get(path)) is not None:
+                label = path
+                status = self._send(exchange, await handler(scope, exchange), extra)
             else:
-                label = scope.path
-                answer = await handler(scope, exchange)
-                status = answer.status
-                self._turn_away(extra)
-                rsgi.send(exchange, answer, extra)
+                label, status = await self._elsewhere(scope, exchange, extra)
         except Exception as error:  # noqa: BLE001  (this is the one place where errors become answers)
-            answer = self._refusal(error)
-            status = answer.status
-            self._turn_away(extra)
-            rsgi.send(exchange, answer, extra)
+            status = self._send(exchange, self._refusal(error), extra)
         finally:
             self.in_flight -= 1
             seconds = perf_counter() - begin
             self._metrics.request(label, status, seconds)
             if self._access is not None and (label not in _QUIET or status >= 400):
-                route = label if label != OTHER else scope.path
+                noted = (identity, scope.method, path if label is OTHER else label, status, seconds)
                 if kept is None:
-                    self._access(identity, scope.method, route, status, seconds)
+                    self._access(*noted)
                 else:
-                    self._access(identity, scope.method, route, status, seconds, kept.answer)
+                    self._access(*noted, kept.answer)
 
-    def _turn_away(self, extra: list[tuple[str, str]]) -> None:
-        """Ask the caller to close the connection while the service stops, also if that began meanwhile."""
-        if self._draining and rsgi.CLOSE not in extra:
-            extra.append(rsgi.CLOSE)
+    def _send(self, exchange: Exchange, answer: Answer, extra: Headers) -> int:
+        """Send a whole answer with further header fields; its status."""
+        rsgi.send(exchange, answer, self._last(extra))
+        return answer.status
+
+    def _last(self, extra: Headers) -> Headers:
+        """The fields at the moment of sending: while the service stops the caller is asked to disconnect."""
+        return [*extra, rsgi.CLOSE] if self._draining else extra
 
     def _is_apps(self, scope: Scope) -> bool:
         """Whether a request on the route is none of ours: no prediction, or nothing to hold it to."""
@@ -187,14 +198,9 @@ class Router:
             raise Problem(501, "WebSockets are not served")
         for prefix, mounted in self._mounts:
             if scope.path == prefix or scope.path.startswith(f"{prefix}/"):
-                answer = await self._within(partial(self._mounted, mounted, scope, exchange))
-                for name, pointer in answer.headers:
-                    if name == VIOLATION:
-                        self._metrics.violation("response", pointer)
-                rsgi.send(exchange, answer, extra)
-                return prefix, answer.status
+                return prefix, self._send(exchange, await self._mounted(mounted, scope, exchange), extra)
         if self._stream is not None:
-            return OTHER, await self._stream(scope, exchange, extra)
+            return OTHER, await self._stream(scope, exchange, self._last(extra))
         if self.opened is None:
             raise self._not_ready()
         raise Problem(
@@ -202,63 +208,59 @@ class Router:
         )
 
     async def _mounted(self, mounted: Mounted, scope: Scope, exchange: Exchange) -> Answer:
-        body = await rsgi.body(scope, exchange, self._limits.max_body)
+        headers = scope.headers
         method = "GET" if scope.method == "HEAD" else scope.method
-        return await mounted(method, scope.path, dict(scope.headers.items()), body)
+        with Admission(self._intake, self._deadlines):
+            body = await rsgi.body(headers, exchange, self._limits.max_body)
+            answer = await mounted(method, scope.path, dict(headers.items()), body)
+        for name, pointer in answer.headers:
+            if name == VIOLATION:
+                self._metrics.violation("response", pointer)
+        return answer
 
     async def _pass(self, scope: Scope, exchange: Exchange, extra: Headers) -> int:
         if self.opened is None or self.opened.service.stream is None:
             raise self._not_ready()
-        stream = self.opened.service.stream
-        status: int = await self._within(partial(stream, scope, exchange, extra))
-        return status
+        with Admission(self._intake, self._deadlines):
+            return await self.opened.service.stream(scope, exchange, extra)
 
-    async def _predict(self, scope: Scope, exchange: Exchange) -> Answer:
+    async def _on_route(self, scope: Scope, exchange: Exchange, extra: Headers) -> int:
+        """A request on the route that is no prediction of :attr:`Service.predict`; the status."""
         opened = self.opened
+        if self._stream is not None and self._is_apps(scope):
+            return await self._stream(scope, exchange, self._last(extra))
         if opened is None:
             raise self._not_ready()
         if scope.method != "POST":
             raise Problem(405, f"{scope.method} is not possible here; send POST", headers=[("allow", "POST")])
-        answer = await self._within(partial(self._ask, opened.service, scope, exchange))
-        if value := self.hold(answer, opened.response):
-            for pointer, scalar in observed(value[0]):
-                self._metrics.predicted(pointer, scalar)
-        return sealed(answer)
+        headers = scope.headers
+        with Admission(self._intake, self._deadlines):
+            if opened.service.contract is not None:
+                rsgi.require_json(headers)
+            body = await rsgi.body(headers, exchange, self._limits.max_body)
+            answer = await opened.service.answer(scope, body)
+        if value := held(answer, opened.response):
+            self._metrics.predictions(observed(value[0]))
+        return self._send(exchange, sealed(answer), extra)
 
-    async def _ask(self, service: Service, scope: Scope, exchange: Exchange) -> Answer:
-        if service.contract is not None:
-            rsgi.require_json(scope.headers)
-        return await service.answer(scope, await rsgi.body(scope, exchange, self._limits.max_body))
+    async def _prediction(self, predict: Predict, headers: rsgi.ScopeHeaders, exchange: Exchange) -> bytes:
+        """The body of one response of :attr:`Service.predict`, held to the contract and counted.
 
-    async def _within(self, work: Callable[[], Awaitable[Any]]) -> Any:
-        """Do the work inside the gate and before the deadline."""
-        self._gate.enter()
-        try:
-            task = self._deadlines.enter()
-            try:
-                return await work()
-            except asyncio.CancelledError:
-                if self._deadlines.leave(task):
-                    raise self._deadlines.problem() from None
-                raise
-            finally:
-                self._deadlines.leave(task)
-        finally:
-            self._gate.leave()
-
-    @staticmethod
-    def hold(answer: Answer, check: Check | None) -> tuple[Any] | None:
-        """Hold a 2xx answer to the contract: its decoded body, or None when there is nothing to check.
-
-        Raises:
-            BrokenContract: with the pointer of every fault.
+        What :meth:`_on_route` does for apps, in as few steps as there can be.
         """
-        if check is None or not 200 <= answer.status < 300:
-            return None
-        value = decoded(answer.body)
-        if not check.ok_parsed(value, answer.body):
-            raise BrokenContract(check.violations(value))
-        return (value,)
+        with Admission(self._intake, self._deadlines):
+            rsgi.require_json(headers)
+            made = predict(await rsgi.body(headers, exchange, self._limits.max_body))
+            if not isinstance(made, Prediction):
+                made = await made
+        body, values = made
+        if values is None or not self._own:
+            value = decoded(body)
+            if self._check is not None:
+                hold(value, body, self._check)
+            values = observed(value)
+        self._metrics.predictions(values)
+        return body
 
     def _refusal(self, error: Exception) -> Answer:
         """The answer to a request that failed; what the caller must not see goes to the log."""
@@ -320,6 +322,29 @@ class Router:
 def _only_get(scope: Scope) -> None:
     if scope.method not in ("GET", "HEAD"):
         raise Problem(405, f"{scope.method} is not possible here; send GET", headers=[("allow", "GET, HEAD")])
+
+
+def held(answer: Answer, check: Check | None) -> tuple[Any] | None:
+    """Hold a 2xx answer to the contract: its decoded body, or None when there is nothing to check.
+
+    Raises:
+        BrokenContract: with the pointer of every fault.
+    """
+    if check is None or not 200 <= answer.status < 300:
+        return None
+    value = decoded(answer.body)
+    hold(value, answer.body, check)
+    return (value,)
+
+
+def hold(value: Any, text: bytes, check: Check) -> None:
+    """Hold what was parsed from a response's text to the contract.
+
+    Raises:
+        BrokenContract: with the pointer of every fault.
+    """
+    if not check.ok_parsed(value, text):
+        raise BrokenContract(check.violations(value))
 
 
 def header_pointer(pointer: str) -> str:

@@ -1,22 +1,26 @@
 """Dynamic batching: many callers with one item each, one call of a function over lists.
 
 :func:`batched` marks a function, and changes nothing about calling it. :class:`Batcher` is what the server
-puts before it: a free worker takes what is queued, at once and as it is (greedy). So a lone request waits for
-nobody, and batches grow by themselves when requests come faster than they are answered. ``max_wait`` trades
-the first caller's time for larger batches.
+puts before it: a free worker takes what is queued at once (greedy). So a lone request waits for nobody, and
+batches grow by themselves when requests come faster than they are answered, up to the size beyond which they
+bring little more; :mod:`serinus.serving.profile` measures that. ``key`` puts items of like length together.
+``max_wait`` trades the first caller's time for larger batches.
 """
 
 from __future__ import annotations
 
 import asyncio
 import inspect
+import math
 from collections import deque
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Set, Sized
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence, Set, Sized
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Any, Generic, TypeVar, cast
 
 from serinus.errors import ServiceError
 from serinus.serving.admission import Pool
+from serinus.serving.profile import FEW, Profile, chosen, keeps_lock, measure
 
 F = TypeVar("F", bound=Callable[..., Any])
 Item = TypeVar("Item")
@@ -30,14 +34,18 @@ MARK = "__serinus_batched__"
 class Batching:
     """How a function over lists is called.
 
-    With at most ``max_size`` items, the first of which has waited at most ``max_wait`` seconds for others.
+    With at most ``max_size`` items, the first of which has waited at most ``max_wait`` seconds for others,
+    and which are alike in length by ``key``, where there is one.
     """
 
     max_size: int = 32
     max_wait: float = 0.0
+    key: Callable[[Any], float] | None = None
 
 
-def batched(max_size: int = 32, max_wait: float = 0.0) -> Callable[[F], F]:
+def batched(
+    max_size: int = 32, max_wait: float = 0.0, key: Callable[[Any], float] | None = None
+) -> Callable[[F], F]:
     """Mark a function over lists, sync or async, so that the server calls it with many requests at once.
 
     ``def predict(texts: list[str]) -> list[Label]`` then answers requests that are one ``str`` each with one
@@ -46,9 +54,12 @@ def batched(max_size: int = 32, max_wait: float = 0.0) -> Callable[[F], F]:
     Args:
         max_size: the largest number of items in one call.
         max_wait: seconds that a first item waits for others while a worker is free.
+        key: how long an item is, for a function that takes as long for each item of a batch as for the
+            longest: ``len`` of a text that is filled up to the others. Items of like length go together.
 
     Raises:
-        ServiceError: a size below 1, a negative time, or the parentheses are missing.
+        ServiceError: a size below 1, a negative time, a key that cannot be called, or the parentheses are
+            missing.
     """
     if type(max_size) is not int or max_size < 1:
         raise ServiceError(
@@ -61,8 +72,14 @@ def batched(max_size: int = 32, max_wait: float = 0.0) -> Callable[[F], F]:
             "Write @serinus.batched(max_wait=0.005) for five milliseconds.",
         )
 
+    if key is not None and not callable(key):
+        raise ServiceError(
+            f"batched(key={key!r}): expected a function of one item",
+            "Write @serinus.batched(key=len) for texts that are filled up to the longest of a batch.",
+        )
+
     def mark(function: F) -> F:
-        setattr(function, MARK, Batching(max_size, max_wait))
+        setattr(function, MARK, Batching(max_size, max_wait, key))
         return function
 
     return mark
@@ -89,6 +106,7 @@ class _Waiting(Generic[Item, Result]):
     item: Item
     since: float
     result: asyncio.Future[Result]
+    length: float = 0.0
 
 
 class Batcher(Generic[Item, Result]):
@@ -96,14 +114,16 @@ class Batcher(Generic[Item, Result]):
 
     At most one worker gathers at a time, and whenever it has taken its batch and something is left, the next
     free worker begins. So an item is in the queue only while a worker gathers or all of them are busy, and no
-    wake-up can be lost. The queue has no bound of its own: the server bounds the requests under way.
+    wake-up can be lost. Workers that are free share what is queued. The queue has no bound of its own: the
+    server bounds the requests under way.
 
     Args:
         function: sync or async; takes a list of items, returns as many results in the same order.
-        batching: the largest batch and the longest wait.
+        batching: the largest batch, the longest wait, and what is put together.
         workers: how many batches may be under way at once.
         run: calls a sync function on a thread; by default one of ``workers`` threads of its own.
         observe: told of each batch.
+        profile: what batches take, where that is known beforehand; :meth:`warm` finds out.
     """
 
     def __init__(
@@ -114,24 +134,56 @@ class Batcher(Generic[Item, Result]):
         workers: int = 1,
         run: Callable[..., Awaitable[Any]] | None = None,
         observe: Observe = _look_away,
+        profile: Profile | None = None,
     ) -> None:
         self._function = function
         self._is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
             getattr(function, "__call__", None)  # noqa: B004 - an object whose __call__ is async
         )
         self._batching = batching
-        self._free = workers
+        self.workers = self._free = workers
         self._on_thread = run or Pool(workers, workers, "batch").run
         self._observe = observe
         self._queue: deque[_Waiting[Item, Result]] = deque()
         self._gathering = False
         self._full = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._learn(profile or Profile())
+
+    def _learn(self, profile: Profile, length: float = 1.0) -> None:
+        """Follow what was measured of an item of this length."""
+        most = self._batching.max_size
+        self.overhead = profile.overhead() * length if length > 0 else math.inf
+        self.limit = profile.limit(most) if self._batching.key is None else most
 
     @property
     def queued(self) -> int:
         """How many items wait for a worker."""
         return len(self._queue)
+
+    async def warm(self, examples: Sequence[Item], clock: Callable[[], float] = perf_counter) -> None:
+        """Measure batches of an example, and find how large they become and how many run at once.
+
+        To be awaited before the first :meth:`submit`. Of several examples it is the one of middle length.
+
+        Raises:
+            Exception: whatever the function raised.
+        """
+        length = self._batching.key or (lambda item: 1.0)
+        item = sorted(examples, key=length)[len(examples) // 2]
+        most = self._batching.max_size
+        if self.workers > 1 and await keeps_lock(self._on_thread, self._function, [item] * min(most, FEW)):
+            self.workers = self._free = 1
+
+        async def call(items: list[Item]) -> None:
+            # As under load: one call that is alone may have what else all of them share.
+            await asyncio.gather(*(self._call(items) for _ in range(self.workers)))
+
+        self._learn(await measure(call, item, most, clock), length(item))
+
+    def __call__(self, item: Item) -> Awaitable[Result]:
+        """:meth:`submit`."""
+        return self.submit(item)
 
     async def submit(self, item: Item) -> Result:
         """The result for one item.
@@ -141,12 +193,14 @@ class Batcher(Generic[Item, Result]):
 
         Raises:
             ServiceError: the function did not return one result for each item.
-            Exception: whatever the function raised; all of its batch get it, and nobody else.
+            Exception: whatever the function raised; all of its batch get it, and nobody else. Or what the key
+                raised of this item.
         """
         loop = asyncio.get_running_loop()
-        waiting: _Waiting[Item, Result] = _Waiting(item, loop.time(), loop.create_future())
+        length = float(self._batching.key(item)) if self._batching.key else 0.0
+        waiting: _Waiting[Item, Result] = _Waiting(item, loop.time(), loop.create_future(), length)
         self._queue.append(waiting)
-        if len(self._queue) >= self._batching.max_size:
+        if len(self._queue) >= self.limit:
             self._full.set()
         self._start_worker()
         try:
@@ -178,18 +232,30 @@ class Batcher(Generic[Item, Result]):
             self._start_worker()
 
     async def _gather(self) -> list[_Waiting[Item, Result]]:
-        """Up to ``max_size`` items; none when all of them were cancelled in the meantime."""
-        size, wait = self._batching.max_size, self._batching.max_wait
+        """At least one item; none when all of them were cancelled in the meantime."""
+        wait, size = self._batching.max_wait, self.limit
         if wait > 0 and self._queue:
             until = self._queue[0].since + wait
             await self._wait_until_full(until)
-        taken = [self._queue.popleft() for _ in range(min(size, len(self._queue)))]
-        return [waiting for waiting in taken if not waiting.result.done()]
+        elif wait == 0:  # other workers are as free as this one
+            size = min(size, -(-len(self._queue) // (self._free + 1)))
+        return [waiting for waiting in self._take(size) if not waiting.result.done()]
+
+    def _take(self, size: int) -> list[_Waiting[Item, Result]]:
+        """Items out of the queue: the first of them, or those that the key puts together with the first."""
+        queue = self._queue
+        if self._batching.key is None or len(queue) < 2:
+            return [queue.popleft() for _ in range(min(size, len(queue)))]
+        waiting = list(queue)
+        places = set(chosen([one.length for one in waiting], size, self.overhead))
+        queue.clear()
+        queue.extend(one for at, one in enumerate(waiting) if at not in places)
+        return [one for at, one in enumerate(waiting) if at in places]
 
     async def _wait_until_full(self, until: float) -> None:
         """Wait until the queue holds a whole batch, or the loop's clock reads ``until``."""
         loop = asyncio.get_running_loop()
-        while len(self._queue) < self._batching.max_size and loop.time() < until:
+        while len(self._queue) < self.limit and loop.time() < until:
             self._full.clear()
             alarm = loop.call_at(until, self._full.set)
             await self._full.wait()

@@ -1,7 +1,8 @@
 """How many cores this process may use, and the thread counts of model runtimes that follow it.
 
 A runtime that counts the host's cores starts too many threads in a container, and its threads then stand in
-each other's way until the kernel throttles them all. What counts is the smallest of
+each other's way until the kernel throttles them all. So does one that uses all cores for each of several
+calls at once: they are dealt out to the calls. What counts is the smallest of
 
 - the CPU bandwidth limit of the control group and of each group above it: ``cpu.max`` in version 2, quota and
   period in version 1 (Linux ``Documentation/admin-guide/cgroup-v2.rst`` and ``scheduler/sched-bwc.rst``);
@@ -25,6 +26,8 @@ _VARIABLES = (
     "VECLIB_MAXIMUM_THREADS",
     "RAYON_NUM_THREADS",
 )
+CORES_VARIABLE = "SERINUS_CORES"
+"""The cores that this process may use, for functions that start threads of their own."""
 _V1_MOUNTS = ("cpu,cpuacct", "cpuacct,cpu", "cpu")
 
 
@@ -51,11 +54,25 @@ def usable(limits: Iterable[float | None], cpus: int) -> int:
     return max(1, math.ceil(smallest))
 
 
-def environment(cores: int) -> dict[str, str]:
-    """The environment variables by which numeric libraries learn how many threads to start."""
-    count = str(cores)
-    parallel = "true" if cores > 1 else "false"
-    return {**dict.fromkeys(_VARIABLES, count), "TOKENIZERS_PARALLELISM": parallel}
+def each(cores: int, calls: int) -> int:
+    """The threads of one call, when so many calls run at once on so many cores: at least 1.
+
+    Rounded down, for a core that two calls want serves neither.
+    """
+    return max(1, cores // max(1, calls))
+
+
+def environment(cores: int, calls: int = 1) -> dict[str, str]:
+    """The environment variables by which numeric libraries learn how many threads to start for a call.
+
+    Args:
+        cores: that this process may use.
+        calls: that run at once, and share them.
+    """
+    threads = each(cores, calls)
+    parallel = "true" if threads > 1 else "false"
+    counts = {CORES_VARIABLE: str(cores), **dict.fromkeys(_VARIABLES, str(threads))}
+    return {**counts, "TOKENIZERS_PARALLELISM": parallel}
 
 
 def available(root: Path = Path("/"), cpus: int | None = None) -> int:
@@ -68,13 +85,13 @@ def available(root: Path = Path("/"), cpus: int | None = None) -> int:
     return usable(_limits(root), len(os.sched_getaffinity(0)) if cpus is None else cpus)
 
 
-def apply(environ: MutableMapping[str, str] = os.environ, cores: int | None = None) -> int:
+def apply(environ: MutableMapping[str, str] = os.environ, cores: int | None = None, calls: int = 1) -> int:
     """Set :func:`environment`, leaving alone what is set already; returns the number of cores.
 
     Must run before the service is imported: most libraries read their variable once, when they are loaded.
     """
     count = available() if cores is None else cores
-    for name, value in environment(count).items():
+    for name, value in environment(count, calls).items():
         environ.setdefault(name, value)
     return count
 

@@ -12,7 +12,7 @@ from serinus.contract.differences import differences
 from serinus.contract.violations import BrokenContract
 from serinus.errors import SerinusError
 from serinus.serving.answers import Problem
-from serinus.serving.app import Opened, Router
+from serinus.serving.app import Opened, held
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ async def _faults(opened: Opened, example: Example, route: str) -> tuple[Violati
         answer = await opened.service.answer(ExampleScope(route, _Headers(fields)), body)
         if not 200 <= answer.status < 300:
             return (Violation("", f"found the status {answer.status}, expected 200"),)
-        held = Router.hold(answer, opened.response)
+        kept = held(answer, opened.response)
     except Problem as problem:
         told = (Violation("", f"found the status {problem.status}: {problem.detail}"),)
         return problem.violations or told
@@ -70,6 +70,6 @@ async def _faults(opened: Opened, example: Example, route: str) -> tuple[Violati
         return error.violations
     except SerinusError as error:
         return (Violation("", error.message),)
-    if example.response is UNKNOWN or held is None:
+    if example.response is UNKNOWN or kept is None:
         return ()
-    return tuple(differences(example.response, held[0]))
+    return tuple(differences(example.response, kept[0]))

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from serinus.contract import Contract
+import orjson
+
+from serinus.contract import Contract, Example
 from serinus.contract.violations import BrokenContract, Malformed
 from serinus.errors import ServiceError
-from serinus.serving.admission import Pool
-from serinus.serving.answers import Problem
+from serinus.serving.admission import Here, Pool
+from serinus.serving.answers import Prediction, Problem
 from serinus.serving.batching import Batcher, batching_of
 from serinus.serving.logs import log
 
@@ -33,7 +35,7 @@ class FunctionService:
         self._encode = signature.encoder.encode
         self._call = call
 
-    async def answer(self, body: bytes) -> bytes:
+    async def predict(self, body: bytes) -> Prediction:
         """One response, by alias and as JSON; :class:`serinus.serving.service.Predictor` has the errors."""
         try:
             args, kwargs = self._decode(body)
@@ -41,13 +43,13 @@ class FunctionService:
             raise Problem(400, error.message) from None
         except BrokenContract as error:
             raise Problem(422, "the request breaks the contract", error.violations) from None
-        return self._encode(await self._call(*args, **kwargs))
+        return Prediction(self._encode(await self._call(*args, **kwargs)))
 
 
 def caller(
     function: Callable[..., Any],
     signature: Signature,
-    pool: Pool,
+    pool: Pool | Here,
     observe: Callable[[int], None],
     **bound: Any,
 ) -> Callable[..., Awaitable[Any]]:
@@ -62,10 +64,33 @@ def caller(
     """
     target = partial(function, **bound) if bound else function
     batching = batching_of(function)
-    if batching is not None:
-        batcher: Batcher[Any, Any] = Batcher(target, batching, observe=lambda size, queued: observe(size))
-        return batcher.submit
-    return target if signature.asynchronous else partial(pool.run, target)
+    if batching is None:
+        return target if signature.asynchronous else partial(pool.run, target)
+    workers = 1 if signature.asynchronous else pool.size
+    return Batcher(
+        target, batching, workers=workers, run=pool.run, observe=lambda size, queued: observe(size)
+    )
+
+
+async def warm(
+    call: Callable[..., Awaitable[Any]], signature: Signature, examples: Iterable[Example]
+) -> None:
+    """Let batches be measured (:meth:`Batcher.warm`) on examples, before the first request.
+
+    Nothing comes of it where there are no batches or no examples, or where one fails: what is wrong with
+    them is found when they are answered.
+    """
+    if not isinstance(call, Batcher):
+        return
+    try:
+        items = [signature.decoder.decode(orjson.dumps(example.request))[0][0] for example in examples]
+        if not items:
+            return
+        await call.warm(items)
+    except Exception as error:  # noqa: BLE001  (the user's code may raise anything)
+        log.warning("batches were not measured: an example raised %s", type(error).__name__)
+        return
+    log.info("batches", extra={"limit": call.limit, "at_once": call.workers})
 
 
 async def set_up(function: Callable[..., Any], signature: Signature, pool: Pool) -> dict[str, Any]:

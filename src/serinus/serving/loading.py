@@ -6,12 +6,14 @@ start at once. What it returns loads the model, while the server already says th
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -19,10 +21,15 @@ from serinus.contract import Contract
 from serinus.contract.violations import compile as compile_schema
 from serinus.errors import ContractError, ServiceError
 from serinus.serving import Settings, cores
-from serinus.serving.admission import Pool
-from serinus.serving.app import Opened
+from serinus.serving.admission import Here, Pool
+from serinus.serving.app import Opened, Router
+from serinus.serving.choice import of_app, of_function
 from serinus.serving.logs import log
+from serinus.serving.metrics import Metrics
 from serinus.serving.service import App, Service, predicting
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
 
 CONTRACT_VARIABLE = "SERINUS_CONTRACT"
 """Path of a contract that responses are held to instead of the service's own: stable's, for a candidate."""
@@ -42,6 +49,10 @@ class Parts:
     """Told the size of each batch."""
     ready: Callable[[], bool]
     """Whether the server may be sent requests."""
+    busy: Callable[[], bool] = bool
+    """Whether several requests are under way."""
+    session: InferenceSession | None = None
+    """Of a bare ONNX file, when the workers share it."""
 
 
 def version_of(settings: Settings, environ: Mapping[str, str] = os.environ) -> str:
@@ -125,10 +136,22 @@ def _onnx(settings: Settings, contract: Contract | None, parts: Parts) -> Loader
         from serinus.serving.oip import PREFIX, mount
         from serinus.serving.onnx import load
 
-        service = load(path, contract=contract, threads=parts.threads, queue=settings.queue)
+        import_module("onnxruntime")
+        gc.freeze()  # as in serinus.serving.server
+        service = load(
+            path,
+            contract=contract,
+            threads=parts.threads,
+            inference=settings.inference,
+            at_once=settings.threads,
+            queue=settings.queue,
+            busy=parts.busy,
+            observe=parts.observe_batch,
+            session=parts.session,
+        )
         version = version_of(settings)
         mounted = mount(service, settings.name, version, ready=parts.ready, limit=settings.max_body)
-        return Service(predicting(service), service.contract, mounts=((PREFIX, mounted),))
+        return replace(predicting(service, ((PREFIX, mounted),)), choice=service.choice)
 
     async def load_on_a_thread() -> Service:
         service: Service = await pool.run(load)
@@ -139,16 +162,22 @@ def _onnx(settings: Settings, contract: Contract | None, parts: Parts) -> Loader
 
 def _function(function: Any, settings: Settings, parts: Parts) -> Loader:
     from serinus.contract.infer import signature
-    from serinus.serving.function import FunctionService, caller, set_up
+    from serinus.serving.function import FunctionService, caller, set_up, warm
 
     understood = signature(function)
-    pool = Pool(parts.threads, settings.queue)
+    name = settings.entrypoint or function.__qualname__
+    wanted = (settings.inference, settings.threads, parts.threads)
+    choice = of_function(name, understood.asynchronous, *wanted)
+    pool = Pool(choice.threads or parts.threads, settings.queue)
 
     async def load() -> Service:
         bound = await set_up(function, understood, pool)
-        call = caller(function, understood, pool, parts.observe_batch, **bound)
+        on = Here() if choice.inference == "loop" else pool
+        call = caller(function, understood, on, parts.observe_batch, **bound)
+        promised = own_contract(settings)
+        await warm(call, understood, promised.examples if promised else ())
         service = FunctionService(understood, call)
-        return Service(predicting(service), service.contract)
+        return replace(predicting(service), choice=choice)
 
     return load
 
@@ -156,19 +185,20 @@ def _function(function: Any, settings: Settings, parts: Parts) -> Loader:
 def _app(app: Any, kind: str, contract: Contract | None, settings: Settings, parts: Parts) -> Loader:
     from serinus.serving.wrapper import guarded
 
+    choice = of_app("wsgi" if kind == "wsgi" else "asgi", settings.inference, settings.threads, parts.threads)
+
     async def load() -> Service:
         wrapped: App
         if kind == "wsgi":
             from serinus.serving.wsgi import WsgiApp
 
-            # An app waits for files and databases more than it computes, hence more threads than cores.
-            wrapped = WsgiApp(app, Pool(parts.threads + 4, settings.queue, "wsgi"), settings.max_body)
+            wrapped = WsgiApp(app, Pool(choice.threads, settings.queue, "wsgi"), settings.max_body)
         else:
             from serinus.serving.asgi import AsgiApp
 
             wrapped = AsgiApp(app, settings.max_body)
         await wrapped.start()
-        return guarded(wrapped, contract, settings.route)
+        return replace(guarded(wrapped, contract, settings.route), choice=choice)
 
     return load
 
@@ -199,7 +229,11 @@ def opened(service: Service, settings: Settings, environ: Mapping[str, str] = os
     return Opened(service, check, orjson.dumps(api))
 
 
-def available_parts(workers: int, observe_batch: Callable[[int], None], ready: Callable[[], bool]) -> Parts:
+def available_parts(
+    settings: Settings, router: Router, metrics: Metrics, session: InferenceSession | None = None
+) -> Parts:
     """The parts for this machine: threads follow the usable cores, which the workers share."""
-    threads = max(1, cores.available() // workers)
-    return Parts(cores.apply(cores=threads), observe_batch, ready)
+    threads = max(1, cores.available() // settings.workers)
+    calls = 1 if settings.inference == "loop" else settings.threads or threads
+    cores.apply(cores=threads, calls=calls)
+    return Parts(threads, metrics.batch, lambda: router.ready, lambda: router.in_flight > 1, session)

@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextvars import ContextVar
+from functools import lru_cache
 from typing import BinaryIO, Protocol
 
 import orjson
@@ -185,19 +186,19 @@ class AccessLog:
 
 def _line(noted: _Noted) -> bytes:
     at, request_id, method, route, status, seconds, answer = noted
-    line: dict[str, object] = {
-        "time": timestamp(at),
-        "level": "info",
-        "message": "request",
-        "request_id": request_id,
-        "method": method,
-        "route": route,
-        "status": status,
-        "seconds": round(seconds, 6),
-    }
-    if answer is not None:
-        line |= _members(answer)
-    return orjson.dumps(line)
+    head = (
+        f'{{"time":"{timestamp(at)}","level":"info","message":"request","request_id":"{request_id}",'
+        f'"method":{_quoted(method)},"route":{_quoted(route)},"status":{status},"seconds":{seconds:.6f}'
+    )
+    if answer is None:
+        return f"{head}}}".encode()
+    return f"{head},".encode() + orjson.dumps(_members(answer))[1:]
+
+
+@lru_cache(maxsize=256)
+def _quoted(text: str) -> str:
+    """A JSON string."""
+    return orjson.dumps(text).decode()
 
 
 def _members(answer: bytes | int) -> dict[str, object]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import re
+import struct
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -44,19 +45,33 @@ def place(pointer: str) -> str:
     return _INDEX.sub("/*", pointer)
 
 
+def edges(bounds: Sequence[float]) -> tuple[float, ...]:
+    """The bounds, each moved up to its own value in single precision where that is above it.
+
+    So a model's 0.1, which is 0.100000001490116 in single precision, is at most 0.1, as it is when it is
+    written and read as JSON.
+    """
+    singles = struct.unpack(f"{len(bounds)}f", struct.pack(f"{len(bounds)}f", *bounds))
+    return tuple(map(max, bounds, singles))
+
+
 class Histogram:
-    """Counts in buckets. ``bounds`` are upper bounds, inclusive; above the last one is ``+Inf``."""
+    """Counts in buckets. ``bounds`` are upper bounds, inclusive; above the last one is ``+Inf``.
 
-    __slots__ = ("bounds", "counts", "total")
+    What decides is ``edges``, where they are not quite the bounds.
+    """
 
-    def __init__(self, bounds: Sequence[float]) -> None:
+    __slots__ = ("bounds", "counts", "edges", "total")
+
+    def __init__(self, bounds: Sequence[float], edges: Sequence[float] | None = None) -> None:
         self.bounds = bounds
+        self.edges = edges or bounds
         self.counts = [0] * (len(bounds) + 1)
         self.total = 0.0
 
     def observe(self, value: float) -> None:
         """Count one value."""
-        self.counts[bisect_left(self.bounds, value)] += 1
+        self.counts[bisect_left(self.edges, value)] += 1
         self.total += value
 
     def lines(self, name: str, labels: str) -> Iterable[str]:
@@ -67,6 +82,9 @@ class Histogram:
             yield f'{name}_bucket{{{labels}{separator}le="{bound}"}} {seen}'
         yield f"{name}_sum{_braced(labels)} {self.total!r}"
         yield f"{name}_count{_braced(labels)} {seen}"
+
+
+_EDGES = edges(NUMBERS)
 
 
 class Metrics:
@@ -120,11 +138,22 @@ class Metrics:
         else:
             self._count(pointer, str(value))
 
+    def predictions(self, found: Iterable[tuple[str, Sequence[bool | int | float | str]]]) -> None:
+        """Count the predicted values of one answer: pointers, and the values at each."""
+        for pointer, values in found:
+            histogram = self._values.get(pointer)
+            for value in values:
+                if histogram is not None and (type(value) is float or type(value) is int):
+                    histogram.counts[bisect_left(_EDGES, value)] += 1
+                    histogram.total += value
+                else:
+                    self.predicted(pointer, value)
+
     def _histogram(self, pointer: str) -> Histogram | None:
         """A new one, while there is room."""
         if len(self._values) >= MAX_POINTERS:
             return None
-        histogram = self._values[pointer] = Histogram(NUMBERS)
+        histogram = self._values[pointer] = Histogram(NUMBERS, _EDGES)
         return histogram
 
     def _count(self, pointer: str, value: str) -> None:

@@ -8,11 +8,12 @@ than the inference itself. What is small is measured once, when the model is loa
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from time import perf_counter, thread_time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import orjson
 
@@ -20,24 +21,31 @@ from serinus.contract import Contract
 from serinus.errors import ContractError, ServiceError
 from serinus.serving import cores
 from serinus.serving.admission import Pool
-from serinus.serving.answers import Problem
+from serinus.serving.answers import Prediction, Problem
+from serinus.serving.choice import LOOP_TIME, Choice, of_model
+from serinus.serving.logs import log
+from serinus.serving.sessions import session_of, trim
 
 if TYPE_CHECKING:
     import onnxruntime
 
     from serinus.contract.onnx import Interface, Tensor
+    from serinus.serving import Inference
     from serinus.serving.tensors import Array
 
+T = TypeVar("T")
 Run = Callable[[Sequence[str], Mapping[str, "Array"]], "list[Any]"]
 """The outputs of these names for these inputs."""
 
 SMALL_BODY = 64 * 1024
 """Bytes; a larger body is decoded in a thread."""
-LOOP_TIME = 200e-6
-"""Seconds of inference that may be spent on the event loop."""
+EVERYTHING = sys.maxsize
+"""Work up to which inference runs on the event loop, where that was set by hand."""
 SHORT = 20e-3
 """Seconds. A model that takes longer for one request gets all cores for each; else an inference has one core,
 and as many inferences as there are cores run beside each other, which answers more requests by a quarter."""
+ROWS = 32
+"""Rows of a batch by which it is measured what one more takes; of one row most is not the model's time."""
 SURPRISES, CALM = 3, 100
 """Three inferences on the event loop that took ten times :data:`LOOP_TIME`, without a hundred in a row
 between them that did not, send a model to the threads."""
@@ -54,7 +62,13 @@ class OnnxService:
         run: runs the model; called from several threads at once.
         threads: as many inferences run at once in threads.
         queue: as many may run or wait there; one more is a problem with status 503.
-        small: work, as :func:`work` counts it, up to which inference runs on the event loop.
+        small: work (:func:`serinus.serving.reading.work`) up to which inference runs on the event loop.
+        here: runs the model there, for all outputs, which its next call may overwrite; by default ``run``.
+        busy: whether other requests are under way, with which this one may be answered together; None never
+            does that.
+        observe: told the size of each batch of such requests.
+        choice: where inference runs, and why.
+        promised: what the graph itself promises.
         clock: seconds.
         worked: seconds of processor time of this thread.
     """
@@ -70,31 +84,58 @@ class OnnxService:
         threads: int,
         queue: int = 256,
         small: int = 0,
+        here: Callable[[Mapping[str, Array]], Sequence[Any]] | None = None,
+        busy: Callable[[], bool] | None = None,
+        observe: Callable[[int], None] = lambda size: None,
+        choice: Choice | None = None,
+        promised: Contract | None = None,
         clock: Callable[[], float] = perf_counter,
         worked: Callable[[], float] = thread_time,
     ) -> None:
+        from serinus.serving.reading import Reader, work
+        from serinus.serving.turns import Turns
+        from serinus.serving.writing import Writer
+
         self.name = name
         self.contract = contract
         self.inputs = inputs
         self.outputs = outputs
-        self._small = small
+        self.choice = choice
+        self._small = small or -1
         self._doubt = self._surprises = 0
         self._clock = clock
         self._worked = worked
         self._names = tuple(tensor.name for tensor in outputs)
         self._run = run
+        self._run_here = here or partial(run, self._names)
+        self._busy = busy
+        self._write = Writer(outputs, contract == promised).write
+        self._turns = Turns(partial(self._here, self._run_here), self._write, small, observe)
         self._pool = Pool(threads, queue, "onnx")
+        self._read, self._work = Reader(inputs).read, work
 
-    async def answer(self, body: bytes) -> bytes:
-        """The JSON answer to a JSON request.
+    def predict(self, body: bytes) -> Prediction | Awaitable[Prediction]:
+        """The JSON answer to a JSON request: of small work at once, of everything else in a while.
 
         Raises:
             Problem: 400 when the body is not JSON, 422 when it is not what the model takes.
             BrokenContract: the model gave a NaN or an infinity.
             Exception: the model failed on these inputs.
         """
-        arrays = await self._pool.run(self._decode, body) if len(body) > SMALL_BODY else self._decode(body)
-        answer: bytes = await self._inference(self._answer, arrays)
+        if len(body) > SMALL_BODY:
+            return self._large(body)
+        arrays, amount = self._decode(body)
+        if amount <= self._small:
+            if self._busy is not None and self._busy():
+                return self._turns.submit(arrays, amount)
+            return self._write(self._here(self._run_here, arrays))
+        return self._pool.run(self._answer, arrays)
+
+    async def _large(self, body: bytes) -> Prediction:
+        arrays, amount = await self._pool.run(self._decode, body)
+        if amount <= self._small:
+            return self._write(self._here(self._run_here, arrays))
+        answer: Prediction = await self._pool.run(self._answer, arrays)
         return answer
 
     async def infer(self, arrays: Mapping[str, Array], names: Sequence[str] | None = None) -> dict[str, Any]:
@@ -103,7 +144,10 @@ class OnnxService:
         Arrays and lists of them; an ONNX map is a dictionary. bfloat16 travels as float32.
         """
         wanted = self._names if names is None else names
-        values = await self._inference(lambda arrays: self._run(wanted, arrays), arrays)
+        if self._work(arrays) <= self._small:
+            values = self._here(partial(self._run, wanted), arrays)
+        else:
+            values = await self._pool.run(self._run, wanted, arrays)
         return dict(zip(wanted, values, strict=True))
 
     async def offload(self, function: Callable[..., Any], *args: Any) -> Any:
@@ -114,12 +158,7 @@ class OnnxService:
         """
         return await self._pool.run(function, *args)
 
-    async def _inference(
-        self, function: Callable[[Mapping[str, Array]], Any], arrays: Mapping[str, Array]
-    ) -> Any:
-        """Run small work here, and everything else in a thread."""
-        if not self._small or work(arrays) > self._small:
-            return await self._pool.run(function, arrays)
+    def _here(self, function: Callable[[Mapping[str, Array]], T], arrays: Mapping[str, Array]) -> T:
         begin, worked = self._clock(), self._worked() if self._doubt else 0.0
         try:
             return function(arrays)
@@ -137,79 +176,158 @@ class OnnxService:
         """
         if not self._doubt:
             self._surprises = 0
-        elif self._worked() - worked > 10 * LOOP_TIME:
+        elif self._worked() - worked > 10 * LOOP_TIME and self._small < EVERYTHING:
             self._surprises += 1
-            self._small = 0 if self._surprises == SURPRISES else self._small
+            if self._surprises == SURPRISES:
+                self._small = -1
+                log.warning("inference goes to the threads: on the event loop it took long again and again")
         self._doubt = CALM
 
-    def _decode(self, body: bytes) -> dict[str, Array]:
-        from serinus.serving.tensors import decode
-
+    def _decode(self, body: bytes) -> tuple[dict[str, Array], int]:
         try:
             document = orjson.loads(body)
         except orjson.JSONDecodeError as error:
             raise Problem(400, f"the body is not JSON: {error}") from None
-        return decode(self.inputs, document)
+        return self._read(document)
 
-    def _answer(self, arrays: Mapping[str, Array]) -> bytes:
-        from serinus.serving.tensors import encode
-
-        return encode(dict(zip(self._names, self._run(self._names, arrays), strict=True)))
-
-
-def work(arrays: Mapping[str, Array]) -> int:
-    """How much there is to compute on: numbers, and characters of strings."""
-    return sum(
-        sum(map(len, array.flat)) if array.dtype.kind == "O" else array.size for array in arrays.values()
-    )
+    def _answer(self, arrays: Mapping[str, Array]) -> Prediction:
+        return self._write(self._run(self._names, arrays))
 
 
 def load(
-    path: Path, *, contract: Contract | None = None, threads: int | None = None, queue: int = 256
+    path: Path,
+    *,
+    contract: Contract | None = None,
+    threads: int | None = None,
+    inference: Inference = "auto",
+    at_once: int | None = None,
+    queue: int = 256,
+    busy: Callable[[], bool] | None = None,
+    observe: Callable[[int], None] = lambda size: None,
+    session: onnxruntime.InferenceSession | None = None,
 ) -> OnnxService:
     """Load an ONNX file.
 
     Args:
         path: the model; weights in external files are looked for beside it.
         contract: what callers are promised; by default what the graph says.
-        threads: of one inference, and inferences at once; by default the cores that the container may use.
+        threads: of one long inference; by default the cores that the container may use.
+        inference: where it runs; by default what is measured decides.
+        at_once: inferences at once in threads; by default as many as ``threads``.
         queue: inferences that may run or wait in the threads.
+        busy: whether other requests are under way. Without it, and of a model that does not treat each row by
+            itself, no two are answered together.
+        observe: told how many were.
+        session: of this file, with one thread for an inference, when there is one that is shared; then an
+            inference has no more, for that would need the weights once more.
 
     Raises:
         ServiceError: the file is missing, broken, too new, or has inputs that JSON cannot carry.
     """
     from serinus.contract.onnx import contract_of, interface
+    from serinus.serving.binding import Bindings
 
     threads = cores.available() if threads is None else threads
     try:
         graph = interface(path)
         _need_tensors(path, graph.inputs)
-        contract = contract_of(graph, str(path)) if contract is None else contract
+        held = contract_of(graph, str(path)) if contract is None else contract
+        promised = held if contract is None else _promised(graph)
     except ContractError as error:
         raise ServiceError(error.message, error.todo) from error
-    run = _runner(_session(path, 1), graph)
-    seconds = measure(run, graph.inputs, tuple(value.name for value in graph.outputs))
-    if threads > 1 and seconds > SHORT:
-        run = _runner(_session(path, threads), graph)
-    small = small_work(graph.inputs, seconds)
+    names = tuple(value.name for value in graph.outputs)
+    most = 1 if session is not None or inference == "loop" else threads
+    session, run, seconds = _measured(path, graph, most, session)
+    small, together = _small(run, graph, seconds, inference, busy is not None)
+    here = Bindings(session, run, names) if small and not _has_bfloat16(graph) else None
+    fit = small / max(1, small_work(graph.inputs, LOOP_TIME))
+    choice = of_model(inference, seconds, fit, threads if at_once is None else at_once)
     return OnnxService(
-        path.name, contract, graph.inputs, graph.outputs, run=run, threads=threads, queue=queue, small=small
+        *(path.name, held, graph.inputs, graph.outputs),
+        run=run,
+        here=here,
+        busy=busy if together else None,
+        observe=observe,
+        choice=choice,
+        threads=choice.threads,
+        queue=queue,
+        small=small,
+        promised=promised,
     )
 
 
-def small_work(inputs: Sequence[Tensor], seconds: float) -> int:
-    """How much work (:func:`work`) a model does in :data:`LOOP_TIME` that took ``seconds`` for the sample."""
-    return int(work(_samples(inputs)) * LOOP_TIME / seconds)
+def _measured(
+    path: Path, graph: Interface, threads: int, session: onnxruntime.InferenceSession | None
+) -> tuple[onnxruntime.InferenceSession, Run, float]:
+    """A session, what runs it, and the seconds of the smallest request: with ``threads`` for a long one."""
+    session = session or session_of(path, 1)
+    run = _runner(session, graph)
+    seconds = measure(run, graph.inputs, [value.name for value in graph.outputs])
+    if threads > 1 and seconds > SHORT:
+        del session, run  # not everywhere is there room for the weights of two
+        session = session_of(path, threads)
+        run = _runner(session, graph)
+    trim()
+    return session, run, seconds
+
+
+def _small(
+    run: Run, graph: Interface, seconds: float, inference: Inference, together: bool
+) -> tuple[int, bool]:
+    """Work up to which inference runs on the event loop, and whether requests are answered together there.
+
+    Args:
+        run: runs the model.
+        graph: what it takes and gives.
+        seconds: it took so long for the smallest request.
+        inference: where it is to run.
+        together: whether it may be asked for several requests at once.
+    """
+    from serinus.serving.rowwise import rowwise
+
+    by_hand = {"loop": EVERYTHING, "threads": 0}
+    small = by_hand.get(inference, small_work(graph.inputs, seconds))
+    if not small or not together or not rowwise(run, graph.inputs, graph.outputs):
+        return small, False
+    if inference == "auto":
+        names = tuple(value.name for value in graph.outputs)
+        small = max(small, small_work(graph.inputs, measure(run, graph.inputs, names, ROWS), ROWS))
+    return small, True
+
+
+def _promised(graph: Interface) -> Contract | None:
+    """What a graph promises; None when it has something of which JSON knows nothing."""
+    from serinus.contract.onnx import contract_of
+
+    try:
+        return contract_of(graph)
+    except ContractError:
+        return None
+
+
+def small_work(inputs: Sequence[Tensor], seconds: float, rows: int = 1) -> int:
+    """How much work (:func:`serinus.serving.reading.work`) a model does in :data:`LOOP_TIME`.
+
+    It took ``seconds`` for the sample of so many rows.
+    """
+    from serinus.serving.reading import work
+
+    return int(work(_samples(inputs, rows)) * LOOP_TIME / seconds)
 
 
 def measure(
-    run: Run, inputs: Sequence[Tensor], outputs: Sequence[str], clock: Callable[[], float] = perf_counter
+    run: Run,
+    inputs: Sequence[Tensor],
+    outputs: Sequence[str],
+    rows: int = 1,
+    clock: Callable[[], float] = perf_counter,
 ) -> float:
-    """Warm the model up, and see how many seconds it takes for the smallest request.
+    """Warm the model up, and see how many seconds it takes for the smallest request of so many rows.
 
-    Free dimensions are 1, numbers 0, strings a short sentence; infinite for a model that does not take that.
+    Free dimensions are 1, but for a first one, numbers 0, strings a short sentence; infinite for a model that
+    does not take that.
     """
-    arrays = _samples(inputs)
+    arrays = _samples(inputs, rows)
     times = []
     for _ in range(5):
         begin = clock()
@@ -222,16 +340,17 @@ def measure(
     return max(min(times), 1e-6)
 
 
-def _samples(inputs: Sequence[Tensor]) -> dict[str, Array]:
-    return {tensor.name: _sample(tensor) for tensor in inputs}
+def _samples(inputs: Sequence[Tensor], rows: int) -> dict[str, Array]:
+    return {tensor.name: _sample(tensor, rows) for tensor in inputs}
 
 
-def _sample(tensor: Tensor) -> Array:
+def _sample(tensor: Tensor, rows: int) -> Array:
     import numpy
 
     from serinus.serving.tensors import ELEMENTS
 
-    shape = [d if isinstance(d, int) else 1 for d in tensor.shape or ()]
+    free = [rows, *[1] * len(tensor.shape or ())]
+    shape = [d if isinstance(d, int) else free[at] for at, d in enumerate(tensor.shape or ())]
     if ELEMENTS[tensor.dtype].kind == "string":
         return numpy.full(shape, "the quick brown fox jumps over the lazy dog", "object")
     return numpy.zeros(shape, ELEMENTS[tensor.dtype].numpy)
@@ -249,80 +368,12 @@ def _need_tensors(path: Path, inputs: Sequence[Tensor]) -> None:
             )
 
 
-# ------------------------------------------------------------------------------------------------ runtime
-
-
-def _session(path: Path, threads: int) -> onnxruntime.InferenceSession:
-    import onnxruntime
-
-    onnxruntime.disable_telemetry_events()
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    # Idle threads that spin take their cores from the requests beside them.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # What goes wrong comes as an exception; the runtime's own lines would stand among the JSON of the log.
-    options.log_severity_level = 4
-    try:
-        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    except Exception as error:
-        raise _unloadable(path, str(error), onnxruntime.__version__) from error
-
-
-_ADVICE = (
-    (
-        r"Unsupported model IR version: (\d+), max supported IR version: (\d+)",
-        "its IR version is {0}, the runtime reads up to {1}",
-        "Export the model with IR version {1} or lower, or require a newer onnxruntime.",
-    ),
-    (
-        r"Opset (\d+) is under development.*for domain (\S+) is till opset (\d+)",
-        "its opset is {0} of {1}, the runtime has up to {2}",
-        "Export the model with opset {2} or lower, or require a newer onnxruntime.",
-    ),
-    (
-        r'External data path does not exist: "([^"]*)"',
-        "its weights lie in {0}, which is not there",
-        "Put the file beside the model, under the name that it had when the model was saved.",
-    ),
-    (
-        r"External initializer: (\S+) offset: \d+ size to read: (\d+) given file_length: (\d+)",
-        "weight {0} needs {1} bytes of an external file that has {2}",
-        "Copy the file again: it was cut off, or belongs to another model.",
-    ),
-    (
-        r"No Op registered for (\S+) with domain_version of (\d+)",
-        "it uses operator {0}, which opset {1} does not have",
-        "Export the model with the opset that has this operator, or require a newer onnxruntime.",
-    ),
-    (
-        r"Fatal error: (\S+)\(-?\d+\) is not a registered function/op",
-        "it uses operator {0}, which the runtime does not have",
-        "Serve the model by a Python function that registers its operator library.",
-    ),
-    (
-        r"Protobuf parsing failed|No graph was found",
-        "it is not a whole ONNX file",
-        "Copy or export the file again: it was cut off, or is something else.",
-    ),
-)
-
-
-def _unloadable(path: Path, message: str, version: str) -> ServiceError:
-    """What the runtime says about a model that it does not load, in words that help."""
-    for pattern, reason, todo in _ADVICE:
-        if match := re.search(pattern, message):
-            words = (reason.format(*match.groups()), todo.format(*match.groups()))
-            return ServiceError(f"{path} cannot be loaded by onnxruntime {version}: {words[0]}", words[1])
-    reason = message.rpartition(" failed:")[2].strip() or message
-    return ServiceError(
-        f"{path} cannot be loaded by onnxruntime {version}: {reason}",
-        "Check the model with onnx.checker.check_model, and export it again.",
-    )
+def _has_bfloat16(graph: Interface) -> bool:
+    return any(value.dtype == "bfloat16" for value in (*graph.inputs, *graph.outputs))
 
 
 def _runner(session: onnxruntime.InferenceSession, graph: Interface) -> Run:
-    if any(value.dtype == "bfloat16" for value in (*graph.inputs, *graph.outputs)):
+    if _has_bfloat16(graph):
         from serinus.serving.bfloat16 import runner
 
         return runner(session, graph)

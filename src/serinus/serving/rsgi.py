@@ -86,14 +86,13 @@ def too_large(limit: int) -> Problem:
     return Problem(413, f"the request body is larger than {limit} bytes", headers=[CLOSE])
 
 
-async def body(scope: Scope, exchange: Exchange, limit: int) -> bytes:
+async def body(headers: ScopeHeaders, exchange: Exchange, limit: int) -> bytes:
     """The whole body of a request.
 
     Raises:
         Problem: 413, before anything is read when the length is announced, else as soon as the limit is
             passed; 400 when the caller went away in the middle of it.
     """
-    headers = scope.headers
     length = headers.get("content-length")
     if length is not None:
         if int(length) > limit:

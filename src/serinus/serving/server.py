@@ -12,6 +12,7 @@ that took longer than the grace period. Not one answer is lost on the way.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import socket
@@ -29,6 +30,7 @@ from serinus.serving.metrics import Metrics
 
 if TYPE_CHECKING:
     from granian.server.embed import Server
+    from onnxruntime import InferenceSession
 
     from serinus.serving.loading import Loader
     from serinus.serving.workers import Worker
@@ -105,9 +107,15 @@ def run(settings: Settings, address: Address | None = None, environ: Mapping[str
     try:
         address = claim(address or Address(port=settings.port))
         if settings.workers > 1:
+            from serinus.serving.sharing import shared_session
             from serinus.serving.workers import supervise
 
-            return supervise(settings.workers, lambda worker: serve(settings, address, environ, worker))
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, lambda number, frame: leave(STARTED))
+            model = shared_session(settings)
+            return supervise(
+                settings.workers, lambda worker: serve(settings, address, environ, worker, model)
+            )
         return serve(settings, address, environ)
     except ServiceError as error:
         return refused(error)
@@ -136,10 +144,13 @@ def serve(
     address: Address,
     environ: Mapping[str, str] = os.environ,
     worker: Worker | None = None,
+    session: InferenceSession | None = None,
 ) -> int:
-    """Serve in this process alone; the exit code as of :func:`run`."""
+    """Serve in this process alone; the exit code as of :func:`run`. ``session`` is shared by the workers."""
     from serinus.serving.loading import available_parts, find, version_of
 
+    # Modules stay: each collection while the service is loaded would look through all of them again.
+    gc.freeze()
     handler = logs.configure()
     version = version_of(settings, environ)
     metrics = Metrics({"name": settings.name, "version": version})
@@ -150,7 +161,7 @@ def serve(
     if worker is not None:
         router.gather = lambda: worker.gather(*router.state())
     try:
-        loader = find(settings, available_parts(settings.workers, metrics.batch, lambda: router.ready))
+        loader = find(settings, available_parts(settings, router, metrics, session))
         # The loop is never closed: what still runs on it at the end is ended with the process.
         loop = _loop()
         asyncio.set_event_loop(loop)
@@ -247,8 +258,6 @@ async def open_service(
     Raises:
         ServiceError: the service cannot be loaded.
     """
-    import gc
-
     from serinus.serving.examples import rehearse
     from serinus.serving.loading import opened, own_contract
 
@@ -272,7 +281,8 @@ async def open_service(
     gc.collect()
     gc.freeze()
     router.open(ready)
-    log.info("ready", extra={"seconds": round(asyncio.get_running_loop().time() - begin, 3)})
+    told = service.choice.told() if service.choice else {}
+    log.info("ready", extra={"seconds": round(asyncio.get_running_loop().time() - begin, 3), **told})
 
 
 @dataclass(frozen=True, slots=True)

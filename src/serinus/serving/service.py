@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from serinus.contract import Contract
-from serinus.serving.answers import Answer
+from serinus.serving.answers import Answer, Prediction
+from serinus.serving.choice import Choice
 from serinus.serving.rsgi import Exchange, Headers, Scope
 
 
@@ -19,8 +20,8 @@ class Predictor(Protocol):
         """What it promises by itself; the router holds responses to it."""
         ...
 
-    async def answer(self, body: bytes) -> bytes:
-        """One response, not yet held to the contract.
+    def predict(self, body: bytes) -> Prediction | Awaitable[Prediction]:
+        """One response, not yet held to the contract: at once, or to be awaited.
 
         Raises:
             Problem: 400 for malformed JSON, 422 with the faults for a request outside the contract.
@@ -28,6 +29,10 @@ class Predictor(Protocol):
             Exception: whatever the service raised.
         """
         ...
+
+
+Predict = Callable[[bytes], Prediction | Awaitable[Prediction]]
+""":meth:`Predictor.predict`."""
 
 
 class App(Protocol):
@@ -70,16 +75,21 @@ class Service:
     """Loads the model. Runs once, while the server already says that it is alive."""
     stop: Callable[[], Awaitable[None]] = nothing
     """Runs once, when the last request is answered."""
+    predict: Predict | None = None
+    """The same for a function or a model, which need no more of a request than its body."""
     stream: Callable[[Scope, Exchange, Headers], Awaitable[int]] | None = None
     """Answers every other route, for an app."""
     mounts: tuple[tuple[str, Mounted], ...] = ()
     """Further interfaces by prefix of the path: ``/v2`` for tensors."""
+    choice: Choice | None = None
+    """Where predictions are computed, for whoever reads the log."""
 
 
-def predicting(predictor: Predictor) -> Callable[[Scope, bytes], Awaitable[Answer]]:
-    """The ``answer`` of a :class:`Service` around a predictor."""
+def predicting(predictor: Predictor, mounts: tuple[tuple[str, Mounted], ...] = ()) -> Service:
+    """A predictor as a service, with further interfaces to it."""
 
     async def answer(scope: Scope, body: bytes) -> Answer:
-        return Answer(200, await predictor.answer(body))
+        made = predictor.predict(body)
+        return Answer(200, (made if isinstance(made, Prediction) else await made).body)
 
-    return answer
+    return Service(answer, predictor.contract, predict=predictor.predict, mounts=mounts)

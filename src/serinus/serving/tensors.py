@@ -118,15 +118,9 @@ def decode(inputs: Sequence[Tensor], document: object) -> dict[str, Array]:
 def to_array(tensor: Tensor, value: object) -> Array | None:
     """The array that a JSON value is, or None when it is not one of this tensor's type and shape."""
     element = ELEMENTS[tensor.dtype]
-    array = floats(element, tensor.shape, value) if element.kind == "float" else None
-    return by_levels(element, _dimensions(tensor, value), value) if array is None else array
-
-
-def by_levels(element: Element, dimensions: Shape, value: object) -> Array | None:
-    """What :func:`to_array` gives, for any element and any number of dimensions."""
     flat: list[Any] = [value]
     shape: list[int] = []
-    for dimension in dimensions:
+    for dimension in _dimensions(tensor, value):
         if 0 in shape:
             shape.append(dimension if isinstance(dimension, int) else 0)
             continue
@@ -140,29 +134,6 @@ def by_levels(element: Element, dimensions: Shape, value: object) -> Array | Non
         flat = list(chain.from_iterable(flat))
     elements = leaves(element, flat)
     return None if elements is None else elements.reshape(shape)
-
-
-def floats(element: Element, shape: Shape | None, value: Any) -> Array | None:
-    """What :func:`to_array` gives for a small matrix of numbers, sooner; None for everything else."""
-    if shape is None or len(shape) != 2 or type(value) is not list or not 0 < len(value) <= _FEW:
-        return None
-    flat: list[Any] = []
-    for row in value:
-        if type(row) is not list or len(row) != len(value[0]):
-            return None
-        flat += row
-    lengths = zip(shape, (len(value), len(value[0])), strict=True)
-    if any(isinstance(dimension, int) and dimension != length for dimension, length in lengths):
-        return None
-    if not 0 < len(flat) <= _FEW or not {*map(type, flat)} <= _NUMBERS:
-        return None
-    fits = -element.high <= min(flat) and max(flat) <= element.high
-    return numpy.array(value, element.numpy) if fits else None
-
-
-_FEW = 256
-"""Numbers that are looked at sooner by Python than by numpy."""
-_NUMBERS = {int, float}
 
 
 def leaves(element: Element, flat: list[Any]) -> Array | None:

@@ -126,7 +126,7 @@ def supervise(count: int, serve: Callable[[Worker], int], clock: Callable[[], fl
 
 
 def _fork(serve: Callable[[Worker], int], worker: Worker) -> int:
-    """Start a worker; its process id. Nothing was imported yet that has threads, so that forking is safe."""
+    """Start a worker; its process id. This process has one thread and never another: forking is safe."""
     pid = os.fork()
     if pid:
         return pid

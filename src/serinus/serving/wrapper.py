@@ -30,7 +30,7 @@ def guarded(app: App, contract: Contract | None, route: str) -> Service:
         admit(body, check)
         return await app.call(scope, body)
 
-    return Service(answer, contract, app.start, app.stop, app.stream)
+    return Service(answer, contract, app.start, app.stop, stream=app.stream)
 
 
 def admit(body: bytes, check: Check) -> None:

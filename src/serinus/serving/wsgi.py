@@ -55,7 +55,7 @@ class WsgiApp:
 
     async def stream(self, scope: Scope, exchange: Exchange, extra: Headers) -> int:
         """Let the app answer; long answers go out piece by piece."""
-        body = await rsgi.body(scope, exchange, self._max_body)
+        body = await rsgi.body(scope.headers, exchange, self._max_body)
         sink = _Sink(exchange, extra)
         try:
             answer: Answer | None = await self._pool.run(self._pieces, environ(scope, body), sink)

@@ -1,0 +1,109 @@
+"""An ONNX model inside a function: a call that is alone has all cores, of several calls each has one.
+
+For throughput an inference on each core is best: an encoder answers a quarter to a half more that way than
+with all cores for each. But then a call that is alone leaves the other cores unused, and takes longer: a
+quarter with two cores, more with many. How many threads it has belongs to a session of ONNX Runtime, and is
+the same for all of its calls. So there are two sessions.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from serinus.serving import cores as machine
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+LARGE = 64 * 1024 * 1024
+"""Bytes of a file with weights that are not held twice."""
+CALM = 2
+"""Calls in a row that must have been alone before the next one has all cores."""
+
+
+class OnnxSession:
+    """Runs a model, from several threads at once.
+
+    Args:
+        path: an ONNX file.
+        cores: to use; by default those that the service may use.
+
+    A model of :data:`LARGE` bytes or more has one session, with all cores for each call: its calls take long.
+
+    Raises:
+        Exception: ONNX Runtime cannot load the file.
+    """
+
+    def __init__(self, path: str | Path, cores: int | None = None) -> None:
+        self.cores = cores or int(os.environ.get(machine.CORES_VARIABLE) or machine.available())
+        large = Path(path).stat().st_size >= LARGE
+        self._alone = session(path, self.cores)
+        self._beside = self._alone if large or self.cores == 1 else session(path, 1)
+        self._lock = threading.Lock()
+        self._turn = Turn()
+
+    @property
+    def under_way(self) -> int:
+        """Calls that run."""
+        return self._turn.under_way
+
+    def run(self, outputs: Sequence[str] | None, inputs: Mapping[str, Any]) -> list[Any]:
+        """The outputs of these names, or all, for these inputs: as ``onnxruntime.InferenceSession.run``.
+
+        Raises:
+            Exception: the model failed on these inputs.
+        """
+        with self._lock:
+            chosen = self._alone if self._turn.begin() else self._beside
+        try:
+            values: list[Any] = chosen.run(outputs, inputs)
+            return values
+        finally:
+            with self._lock:
+                self._turn.end()
+
+
+class Turn:
+    """Who has all cores: a call that begins when no other is under way, and in a time when none met another.
+
+    When calls meet, one that begins in the gap between two of them will not be alone for long.
+    """
+
+    def __init__(self) -> None:
+        self.under_way = 0
+        self._alone = CALM
+        """Calls in a row that were alone from their beginning to their end."""
+
+    def begin(self) -> bool:
+        """A call begins; whether it has all cores."""
+        self.under_way += 1
+        if self.under_way > 1:
+            self._alone = -1  # the first that ends now was not alone
+        return self.under_way == 1 and self._alone >= CALM
+
+    def end(self) -> None:
+        """A call ends."""
+        self.under_way -= 1
+        if self.under_way == 0:
+            self._alone = min(CALM, self._alone + 1)
+
+
+def session(path: str | Path, threads: int) -> onnxruntime.InferenceSession:
+    """A session whose calls have so many threads: awake within a call, asleep between calls.
+
+    To go to sleep and to wake up takes as long as a small operator; between calls the cores belong to others.
+    """
+    import onnxruntime
+
+    onnxruntime.disable_telemetry_events()
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    # What goes wrong comes as an exception; the runtime's own lines would stand among the JSON of the log.
+    options.log_severity_level = 4
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

@@ -1,0 +1,196 @@
+"""How long batches take, measured once before the first request, and what follows from it.
+
+Models differ. One that is bound by reading its weights takes for 32 items hardly longer than for one; an
+encoder on a processor computes the same for each item and gains a tenth or two, so that large batches only
+make everybody in them wait. And a function that keeps Python's lock gains nothing from a second thread, while
+one that lets go of it answers twice as much. :class:`Profile` is what was measured, :func:`chosen` decides
+with it; :func:`measure` and :func:`keeps_lock` measure.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import math
+import threading
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass
+from time import perf_counter, sleep
+from typing import Any, TypeVar
+
+Item = TypeVar("Item")
+Call = Callable[[list[Item]], Awaitable[Any]]
+Clock = Callable[[], float]
+
+ENOUGH = 0.9
+"""The smallest batch is large enough that reaches this share of the best items a second."""
+WORTH = 1.05
+"""Two doublings that do not bring so many times the items a second: larger batches are not tried."""
+BUDGET, EACH, TIMES = 1.0, 0.06, 12
+"""Seconds for all sizes; seconds after which a size is not measured again, and how often it is at most."""
+FEW = 8
+"""Items of a batch in which a function does what it does in large ones, and which takes not too long."""
+LOOK, TICK = 40e-3, 2e-3
+"""Seconds for which a function is watched at least, and for which the watching thread sleeps in between."""
+KEPT = 0.55
+"""Share of the time for which that thread waits for Python's lock: above, the function keeps it. The lock
+changes hands every 5 ms (:func:`sys.setswitchinterval`): one that keeps it makes that five parts of seven."""
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What batches of like items take."""
+
+    seconds: tuple[tuple[int, float], ...] = ()
+    """Sizes, the smallest first, and the seconds that a batch takes; nothing is known when empty."""
+    settled: bool = True
+    """Whether larger batches than the largest measured one bring nothing more."""
+
+    def rates(self) -> list[tuple[int, float]]:
+        """Sizes and items a second. A size that falls behind a smaller one counts as good as that."""
+        found: list[tuple[int, float]] = []
+        for size, seconds in self.seconds:
+            found.append((size, max(size / seconds, found[-1][1] if found else 0.0)))
+        return found
+
+    def limit(self, most: int) -> int:
+        """The smallest batch that is large enough (:data:`ENOUGH`); ``most`` while that is not known."""
+        rates = self.rates()
+        if not rates or not self.settled:
+            return most
+        best = rates[-1][1]
+        return min(most, next(size for size, rate in rates if rate >= ENOUGH * best))
+
+    def overhead(self) -> float:
+        """What a call takes beside its items, in items: seconds of none of them over seconds of one more.
+
+        Infinite while nothing is known: batches are then made as large as they can be.
+        """
+        if len(self.seconds) < 2:
+            return math.inf
+        (least, first), (most, last) = self.seconds[0], self.seconds[-1]
+        each = max((last - first) / (most - least), 1e-9)
+        return max(0.0, first / each - least)
+
+
+def chosen(lengths: Sequence[float], size: int, overhead: float) -> list[int]:
+    """Which of the waiting items make the next batch: the oldest, and those that are nearest to it.
+
+    A batch takes ``overhead + n * longest``, in units of length. So it saves the overhead of all calls but
+    one, and loses what its shorter items are filled up by; it is as large as it loses no more than it saves,
+    and no larger than brings a tenth (:data:`ENOUGH`). The oldest is always in it, and nobody waits for ever
+    because others fit better.
+
+    Args:
+        lengths: of the waiting items, the oldest first; at least one.
+        size: the largest batch, at least 1.
+        overhead: the length that takes as long as a call without items; infinite when that is not known.
+
+    Returns:
+        The positions, rising.
+    """
+    oldest = lengths[0]
+    near = heapq.nsmallest(size - 1, range(1, len(lengths)), key=lambda at: abs(lengths[at] - oldest))
+    plenty = overhead * ENOUGH / (1 - ENOUGH)
+    longest = total = oldest
+    best = 0
+    for number, at in enumerate(near, 1):
+        if number * longest >= plenty:
+            break
+        longest, total = max(longest, lengths[at]), total + lengths[at]
+        if (number + 1) * longest - total <= number * overhead:
+            best = number
+    return sorted([0, *near[:best]])
+
+
+def sizes(most: int) -> Iterator[int]:
+    """1, 2, 4 and so on, and ``most`` itself.
+
+    >>> list(sizes(12))
+    [1, 2, 4, 8, 12]
+    """
+    size = 1
+    while size < most:
+        yield size
+        size *= 2
+    yield most
+
+
+async def measure(call: Call[Item], item: Item, most: int, clock: Clock = perf_counter) -> Profile:
+    """Measure batches of one item, repeated, up to ``most`` or until they bring nothing more.
+
+    Raises:
+        Exception: whatever the function raised.
+    """
+    begin = clock()
+    await call([item])  # the first call allocates, and is slow
+    seconds: list[tuple[int, float]] = []
+    for size in sizes(most):
+        seconds.append((size, await _quickest(call, [item] * size, clock)))
+        if not _pays(seconds):
+            return Profile(tuple(seconds))
+        if clock() - begin > BUDGET:
+            return Profile(tuple(seconds), settled=size == most)
+    return Profile(tuple(seconds))
+
+
+async def _quickest(call: Call[Item], items: list[Item], clock: Clock) -> float:
+    """The fewest seconds: whatever else the machine does only makes it longer."""
+    quickest, spent, times = float("inf"), 0.0, 0
+    while times < TIMES and spent < EACH:
+        begin = clock()
+        await call(list(items))
+        took = clock() - begin
+        quickest, spent, times = min(quickest, took), spent + took, times + 1
+    return max(quickest, 1e-9)
+
+
+def _pays(seconds: Sequence[tuple[int, float]]) -> bool:
+    """Whether one of the last two doublings brought more."""
+    if len(seconds) < 3:
+        return True
+    rates = [size / took for size, took in seconds]
+    return max(rates[-2:]) >= WORTH * max(rates[:-2])
+
+
+async def keeps_lock(
+    run: Callable[..., Awaitable[Any]], function: Callable[[list[Item]], Any], items: list[Item]
+) -> bool:
+    """Whether a function keeps Python's lock while it works, so that a second thread gets nothing done.
+
+    A thread beside it that sleeps for a moment finds out: it needs the lock to go on. That holds on a busy
+    machine, too, where two calls at once need not get more done than one.
+
+    Args:
+        run: calls a sync function on a thread; at least two at once.
+        function: over lists.
+        items: a batch.
+
+    Raises:
+        Exception: whatever the function raised.
+    """
+    done = threading.Event()
+
+    def work() -> None:
+        try:
+            end = perf_counter() + LOOK
+            function(list(items))
+            while perf_counter() < end:
+                function(list(items))
+        finally:
+            done.set()
+
+    def watch() -> float:
+        begin, waited = perf_counter(), 0.0
+        while not done.is_set():
+            asleep = perf_counter()
+            sleep(TICK)
+            waited += perf_counter() - asleep - TICK
+        return waited / (perf_counter() - begin)
+
+    looking = asyncio.ensure_future(run(watch))
+    try:
+        await run(work)
+    finally:
+        share: float = await looking
+    return share > KEPT

@@ -1,0 +1,101 @@
+"""A model for functions: all cores for a call that is alone, one for each of several."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from onnx import helper
+from tiny_models import model, save
+
+import serinus
+from serinus.serving.onnx_session import CALM, Turn
+
+
+@given(st.lists(st.booleans(), max_size=60))
+def test_never_two_have_all_cores_and_none_beside_whom_another_works(begins: list[bool]) -> None:
+    turn, wide = Turn(), []
+    for begin in begins:
+        if begin:
+            had = turn.under_way
+            wide.append(turn.begin())
+            assert not (wide[-1] and had)
+        elif turn.under_way:
+            turn.end()
+    assert turn.under_way >= 0
+
+
+def test_who_is_alone_has_all_cores_and_so_has_the_next_one() -> None:
+    turn = Turn()
+    for _ in range(5):
+        assert turn.begin()
+        turn.end()
+
+
+def test_when_calls_have_met_the_next_ones_have_a_core_each_for_a_while() -> None:
+    turn = Turn()
+    assert [turn.begin(), turn.begin()] == [True, False]
+    turn.end()
+    turn.end()
+    calm = []
+    for _ in range(CALM + 1):
+        calm.append(turn.begin())
+        turn.end()
+    assert calm == [False] * CALM + [True]
+
+
+def test_in_the_gap_between_two_calls_nobody_takes_all_cores() -> None:
+    turn = Turn()
+    turn.begin()
+    turn.begin()
+    for _ in range(20):
+        turn.end()
+        assert not turn.begin()
+        turn.end()
+        turn.end()
+        assert not turn.begin()
+        assert not turn.begin()
+
+
+@pytest.fixture
+def doubling(tmp_path: Path) -> Path:
+    """A model that doubles: 300 numbers in, 300 out."""
+    node = helper.make_node("Add", ["x", "x"], ["y"])
+    sides = [("x", "float32", [None, 300])], [("y", "float32", [None, 300])]
+    return save(model(*sides, [node]), tmp_path / "model.onnx")
+
+
+@pytest.mark.parametrize("cores", [1, 3, None])
+def test_every_thread_gets_its_own_answer(doubling: Path, cores: int | None) -> None:
+    session = serinus.OnnxSession(doubling, cores)
+    begin = threading.Barrier(4)
+
+    def call(number: int) -> bool:
+        begin.wait(10)
+        x = numpy.full((2, 300), number, numpy.float32)
+        return all((session.run(["y"], {"x": x})[0] == 2 * x).all() for _ in range(50))
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(call, range(4)))
+
+
+def test_a_call_that_fails_is_under_way_no_more(doubling: Path) -> None:
+    session = serinus.OnnxSession(doubling, 2)
+    for _ in range(3):
+        with pytest.raises(Exception, match="x"):
+            session.run(["y"], {"x": numpy.zeros((1, 299), numpy.float32)})
+    assert session.run(None, {"x": numpy.ones((1, 300), numpy.float32)})[0].sum() == 600
+    assert session.under_way == 0
+
+
+def test_a_session_has_as_many_threads_as_the_service_may_use_cores(
+    doubling: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SERINUS_CORES", "3")
+    assert serinus.OnnxSession(doubling).cores == 3
+    assert serinus.OnnxSession(doubling, 2).cores == 2
