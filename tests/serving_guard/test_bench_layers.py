@@ -16,16 +16,21 @@ BENCH = Path(__file__).resolve().parents[2] / "bench" / "serving"
 SOURCE = BENCH.parents[1] / "src"
 
 
-def part(name: str) -> ModuleType:
-    """A module of the bench, which is a folder of scripts."""
-    sys.path.append(str(BENCH))
+def parts(*names: str) -> list[ModuleType]:
+    """Modules of the bench, a folder of scripts; names that other folders have, too, are theirs again."""
+    own = {file.stem for file in BENCH.glob("*.py")}
+    theirs = {name: sys.modules.pop(name) for name in own & sys.modules.keys()}
+    sys.path.insert(0, str(BENCH))
     try:
-        return importlib.import_module(name)
+        return [importlib.import_module(name) for name in names]
     finally:
         sys.path.remove(str(BENCH))
+        for name in own & sys.modules.keys():
+            del sys.modules[name]
+        sys.modules.update(theirs)
 
 
-layers, flame, report = part("layers"), part("flame"), part("report")
+layers, flame, report = parts("layers", "flame", "report")
 
 
 @pytest.mark.parametrize(
