@@ -219,6 +219,10 @@ class Backend:
 
     async def _kill(self) -> None:
         if self._server is not None:
+            # asyncio leaves a connection open whose server is closed between accepting and greeting it.
+            for listening in self._server.sockets:
+                asyncio.get_running_loop().remove_reader(listening.fileno())
+            await asyncio.sleep(0.005)
             self._server.close()
             self._server = None
         for talk in self._talks:
