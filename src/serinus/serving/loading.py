@@ -95,7 +95,7 @@ def find(settings: Settings, parts: Parts) -> Loader:
     try:
         kind = kind_of(found)
         if kind == "function":
-            return _function(found, settings, parts)
+            return _function(found, contract, settings, parts)
     except ContractError as error:
         raise ServiceError(error.message, error.todo) from error
     return _app(found, kind, contract, settings, parts)
@@ -160,7 +160,7 @@ def _onnx(settings: Settings, contract: Contract | None, parts: Parts) -> Loader
     return load_on_a_thread
 
 
-def _function(function: Any, settings: Settings, parts: Parts) -> Loader:
+def _function(function: Any, contract: Contract | None, settings: Settings, parts: Parts) -> Loader:
     from serinus.contract.infer import signature
     from serinus.serving.function import FunctionService, caller, set_up, warm
 
@@ -174,8 +174,7 @@ def _function(function: Any, settings: Settings, parts: Parts) -> Loader:
         bound = await set_up(function, understood, pool)
         on = Here() if choice.inference == "loop" else pool
         call = caller(function, understood, on, parts.observe_batch, **bound)
-        promised = own_contract(settings)
-        await warm(call, understood, promised.examples if promised else ())
+        await warm(call, understood, contract.examples if contract else ())
         service = FunctionService(understood, call)
         return replace(predicting(service), choice=choice)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from serinus.serving import cores as machine
+from serinus.serving.sessions import opened
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -97,13 +98,4 @@ def session(path: str | Path, threads: int) -> onnxruntime.InferenceSession:
 
     To go to sleep and to wake up takes as long as a small operator; between calls the cores belong to others.
     """
-    import onnxruntime
-
-    onnxruntime.disable_telemetry_events()
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.add_session_config_entry("session.force_spinning_stop", "1")
-    # What goes wrong comes as an exception; the runtime's own lines would stand among the JSON of the log.
-    options.log_severity_level = 4
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return opened(path, threads, ("session.force_spinning_stop", "1"))

@@ -23,20 +23,31 @@ def session_of(path: Path, threads: int) -> onnxruntime.InferenceSession:
     Raises:
         ServiceError: the runtime does not load it.
     """
+    try:
+        # Idle threads that spin take their cores from the requests beside them.
+        return opened(path, threads, ("session.intra_op.allow_spinning", "0"))
+    except Exception as error:
+        import onnxruntime
+
+        raise _unloadable(path, str(error), onnxruntime.__version__) from error
+
+
+def opened(path: str | Path, threads: int, spinning: tuple[str, str]) -> onnxruntime.InferenceSession:
+    """A session on the processor, and when its threads are awake without work: an entry of its configuration.
+
+    Raises:
+        Exception: the runtime does not load the model, in its own words.
+    """
     import onnxruntime
 
     onnxruntime.disable_telemetry_events()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    # Idle threads that spin take their cores from the requests beside them.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry(*spinning)
     # What goes wrong comes as an exception; the runtime's own lines would stand among the JSON of the log.
     options.log_severity_level = 4
-    try:
-        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    except Exception as error:
-        raise _unloadable(path, str(error), onnxruntime.__version__) from error
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
 def trim() -> None:
