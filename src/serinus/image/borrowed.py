@@ -29,7 +29,7 @@ from serinus.files import alone, write_atomically
 from serinus.image import Base
 from serinus.image.bytecode import cached
 from serinus.image.layers import LARGE
-from serinus.image.scan import open_layer
+from serinus.image.scan import hide, open_layer, path_of, whiteout
 from serinus.registry.layout import Layout
 
 _FORM = 1
@@ -191,25 +191,17 @@ def listing(layers: Sequence[Opener]) -> dict[str, Member]:
     for number, opener in enumerate(layers):
         own: dict[str, Member] = {}
         for _, member in _opened(opener):
-            path = _path(member.name)
-            folder, _, name = path.rpartition("/")
-            if name == ".wh..wh..opq":
-                _hide(held, folder)
-            elif name.startswith(".wh."):
-                _hide(held, posixpath.join(folder, name[4:]))
+            path = path_of(member.name)
+            if (gone := whiteout(path)) is not None:
+                hide(held, gone)
             elif member.isreg():
                 own[path] = Member(number, path, member.size)
-            elif member.islnk() and _path(member.linkname) in own:
-                own[path] = own[_path(member.linkname)]
+            elif member.islnk() and path_of(member.linkname) in own:
+                own[path] = own[path_of(member.linkname)]
             elif member.issym():
                 own[path] = Member(number, path, link=member.linkname)
         held |= own
     return held
-
-
-def _hide(held: dict[str, Member], path: str) -> None:
-    for hidden in [p for p in held if p == path or p.startswith(f"{path}/")]:
-        del held[hidden]
 
 
 def _opened(opener: Opener) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
@@ -221,10 +213,6 @@ def _opened(opener: Opener) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]
         raise BaseError(
             f"a layer of the base image is not a tar: {error}", "Push or build the base again."
         ) from None
-
-
-def _path(name: str) -> str:
-    return posixpath.normpath("/" + name).strip("/")
 
 
 def real(path: str, held: Mapping[str, Member]) -> str:
@@ -304,7 +292,7 @@ def extract(layers: Sequence[Opener], files: Mapping[str, Member], root: Path) -
         places.setdefault((member.layer, member.name), []).append(path)
     for number, opener in enumerate(layers):
         for tar, entry in _opened(opener):
-            paths = places.get((number, _path(entry.name)), [])
+            paths = places.get((number, path_of(entry.name)), [])
             source = tar.extractfile(entry) if paths and entry.isreg() else None
             if source is None:
                 continue

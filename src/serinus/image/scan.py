@@ -49,9 +49,27 @@ class _Seen:
 
     paths: dict[str, bytes] = field(default_factory=dict)
 
-    def hide(self, path: str) -> None:
-        for p in [p for p in self.paths if p == path or p.startswith(f"{path}/")]:
-            del self.paths[p]
+
+def path_of(name: str) -> str:
+    """Where an entry of a layer goes, without a leading slash."""
+    return posixpath.normpath("/" + name).strip("/")
+
+
+def whiteout(path: str) -> str | None:
+    """What an entry takes away from lower layers; None when it brings something.
+
+    After the image-spec 1.1, "Image Layer Filesystem Changeset".
+    """
+    folder, _, name = path.rpartition("/")
+    if name == ".wh..wh..opq":
+        return folder
+    return posixpath.join(folder, name[4:]) if name.startswith(".wh.") else None
+
+
+def hide(held: dict[str, Any], path: str) -> None:
+    """Take a path and all below it away."""
+    for hidden in [p for p in held if p == path or p.startswith(f"{path}/")]:
+        del held[hidden]
 
 
 def scan(layers: Iterable[Callable[[], BinaryIO]], path: str = PATH) -> Holdings:
@@ -81,12 +99,10 @@ def _take(seen: _Seen, stream: BinaryIO, folders: set[str]) -> None:
     shown: dict[str, bytes] = {}
     with tarfile.open(fileobj=stream, mode="r|") as tar:
         for member in tar:
-            path = posixpath.normpath("/" + member.name).strip("/")
+            path = path_of(member.name)
             folder, _, name = path.rpartition("/")
-            if name == ".wh..wh..opq":
-                seen.hide(folder)
-            elif name.startswith(".wh."):
-                seen.hide(posixpath.join(folder, name[4:]))
+            if (gone := whiteout(path)) is not None:
+                hide(seen.paths, gone)
             elif _STATUS.fullmatch(path) and member.isreg():
                 shown[path] = cast(BinaryIO, tar.extractfile(member)).read()
             elif _LIBC.fullmatch(path) or (folder in folders and _PYTHON.fullmatch(name)):
