@@ -14,7 +14,7 @@ from serinus.errors import PipelineError
 
 FILE = Path(".serinus") / "runs.sqlite"
 SCHEMA = 1
-_PATIENCE_S = 30.0
+_WAIT_S = 30.0
 _TABLES = """
 CREATE TABLE meta (schema INTEGER NOT NULL);
 INSERT INTO meta VALUES (1);
@@ -66,22 +66,25 @@ class Database:
         self._lock = threading.RLock()
         with self._errors("cannot be opened"):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=_PATIENCE_S)
+            self._db = sqlite3.connect(
+                self.path, isolation_level=None, check_same_thread=False, timeout=_WAIT_S
+            )
             self._write_ahead()
             self._db.execute("PRAGMA synchronous = NORMAL")
             self._prepare()
 
     def _write_ahead(self) -> None:
-        """Set the mode; SQLite itself waits for nobody where a lock of its own would have to be raised for it."""
-        until = time.monotonic() + _PATIENCE_S
+        """Set the mode, for which SQLite itself does not wait while another sets it."""
+        until = time.monotonic() + _WAIT_S
         while True:
             try:
                 self._db.execute("PRAGMA journal_mode = WAL")
-                return
             except sqlite3.OperationalError as error:
                 if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
                     raise
                 time.sleep(0.005)
+            else:
+                return
 
     def _prepare(self) -> None:
         known = "SELECT name FROM sqlite_master WHERE name = 'meta'"
