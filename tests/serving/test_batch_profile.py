@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable
+import random
+from collections.abc import Awaitable, Callable, Iterable
 from itertools import pairwise
 from time import perf_counter, sleep
 from typing import Any
@@ -14,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serinus.serving.admission import Pool
-from serinus.serving.profile import ENOUGH, Profile, chosen, keeps_lock, measure, sizes
+from serinus.serving.profile import ENOUGH, Line, Profile, chosen, keeps_lock, measure, sizes
 
 LENGTHS = st.lists(st.floats(0, 1000), min_size=1, max_size=60)
 OVERHEADS = st.floats(0, 1000) | st.just(math.inf)
@@ -38,6 +39,16 @@ def test_a_batch_loses_no_more_by_filling_up_than_it_saves(
     own = [lengths[at] for at in chosen(lengths, size, overhead)]
     together = overhead + len(own) * max(own)
     assert together <= sum(overhead + one for one in own) * (1 + 1e-9) + 1e-9
+
+
+@given(LENGTHS, st.integers(1, 40), st.floats(0, 1000))
+def test_no_smaller_batch_of_the_nearest_saves_more(lengths: list[float], size: int, overhead: float) -> None:
+    def gain(batch: list[float]) -> float:
+        return sum(overhead + one for one in batch) - overhead - len(batch) * max(batch)
+
+    own = [lengths[at] for at in chosen(lengths, size, overhead)]
+    nearest = sorted(own, key=lambda length: abs(length - lengths[0]))
+    assert all(gain(own) >= gain(nearest[:count]) - 1e-6 for count in range(1, len(own)))
 
 
 @given(LENGTHS, st.integers(1, 40), OVERHEADS)
@@ -92,16 +103,43 @@ def test_the_limit_is_the_smallest_measured_size_that_is_good_enough(
     assert all(rate < ENOUGH * best for size, rate in rates.items() if size < limit)
 
 
-@given(st.floats(0.001, 10), st.floats(0.001, 10), st.integers(2, 128))
-def test_the_overhead_is_that_of_a_call_in_items(overhead: float, each: float, most: int) -> None:
-    assert affine(overhead, each, most).overhead() == pytest.approx(overhead / each, rel=1e-6, abs=1e-6)
+def line(batches: Iterable[tuple[float, float]]) -> Line:
+    found = Line()
+    for work, seconds in batches:
+        found.observe(work, seconds)
+    return found
+
+
+WORK = st.lists(st.integers(1, 1000), min_size=2, max_size=50, unique=True)
+
+
+@given(WORK, st.floats(0.01, 1000), st.floats(1e-6, 1))
+def test_the_overhead_is_that_of_a_call_in_work(work: list[int], overhead: float, each: float) -> None:
+    found = line((one, each * (overhead + one)) for one in work)
+    assert found.overhead() == pytest.approx(overhead, rel=1e-3, abs=1e-3)
+
+
+@given(st.lists(st.tuples(st.floats(0, 1e6) | st.just(math.nan), st.floats(0, 1e3))))
+def test_whatever_is_seen_the_overhead_is_a_number_of_at_least_0(batches: list[tuple[float, float]]) -> None:
+    assert line(batches).overhead() >= 0
+
+
+def test_the_overhead_is_found_in_noise_and_followed_when_it_changes() -> None:
+    chance, found = random.Random(4), Line()
+    for overhead in (50.0, 200.0):
+        for number in range(600):
+            slow = 1.8 if number // 30 % 2 else 1.0
+            work = chance.choice((1, 2, 2, 3, 4)) * chance.choice((40, 80, 120, 200))
+            found.observe(work, 1e-4 * (overhead + work) * slow * chance.uniform(0.8, 1.2))
+        assert 0.7 * overhead < found.overhead() < 1.4 * overhead
 
 
 def test_of_what_is_not_known_batches_are_as_large_as_they_may_be() -> None:
     assert Profile().limit(32) == 32
-    assert Profile().overhead() == math.inf
+    assert Line().overhead() == math.inf
     assert Profile(((1, 1.0), (2, 1.1)), settled=False).limit(32) == 32
-    assert Profile(((1, 1.0),)).overhead() == math.inf
+    assert line([(3.0, 1.0)] * 5).overhead() == math.inf
+    assert line([(0.0, 1.0), (math.inf, 1.0), (2.0, 1.0)]).overhead() == math.inf
 
 
 @given(st.integers(1, 1000))
@@ -151,6 +189,13 @@ def test_measuring_ends_where_larger_batches_bring_nothing_or_take_too_long() ->
     slow = Clock(lambda size: 2.0)
     assert not asyncio.run(measure(slow.call, "item", 1024, slow)).settled
     assert slow.asked == [1, 1]
+
+
+def test_a_while_in_which_the_machine_is_slow_does_not_count() -> None:
+    """The small sizes are measured in it, the large ones after it."""
+    clock = Clock(lambda size: (0.002 + 0.004 * size) * (3 if clock.now < 0.3 else 1))
+    profile = asyncio.run(measure(clock.call, "item", 8, clock))
+    assert line(profile.seconds).overhead() == pytest.approx(0.5)
 
 
 def run(work: Callable[[Pool], Awaitable[bool]]) -> bool:

@@ -253,17 +253,18 @@ def test_an_item_that_has_no_length_fails_alone() -> None:
 
 @pytest.mark.parametrize("key", [None, len])
 def test_a_batch_becomes_no_larger_than_brings_more(key: Callable[[Any], float] | None) -> None:
-    """A function that takes as long for two as for one and twice as long for four: measured on examples."""
+    """A function that takes as long for a call as for two letters: measured on examples."""
     sizes: list[int] = []
 
     async def work(items: list[str]) -> list[str]:
         sizes.append(len(items))
-        await asyncio.sleep(max(1, len(items) / 2) / 1000)
+        await asyncio.sleep((2 + len(items) * max(map(len, items))) / 1000)
         return items
 
     async def main() -> list[int]:
-        batcher: Batcher[str, str] = Batcher(work, Batching(64, key=key))
-        await batcher.warm(["a", "four", "much longer than that"], asyncio.get_running_loop().time)
+        clock = asyncio.get_running_loop().time
+        batcher: Batcher[str, str] = Batcher(work, Batching(64, key=key), clock=clock)
+        await batcher.warm(["a", "four", "much longer than that"])
         sizes.clear()
         answers = await asyncio.gather(*(batcher.submit(f"item {i}") for i in range(10, 30)))
         assert answers == [f"item {i}" for i in range(10, 30)]
@@ -271,8 +272,8 @@ def test_a_batch_becomes_no_larger_than_brings_more(key: Callable[[Any], float] 
 
     measured = play(main)
     assert sum(measured) == 20
-    # By length: a call takes a third more than an item of "four", so 5.3 letters; nine times that is enough.
-    assert max(measured) == (2 if key is None else 7)
+    # Of "four" four make nine tenths of the most; by length nine times those two letters are enough.
+    assert max(measured) == (4 if key is None else 3)
 
 
 def test_requests_that_come_while_the_worker_is_busy_are_one_batch() -> None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence, Set, Sized
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from typing import Any, Generic, TypeVar, cast
 
 from serinus.errors import ServiceError
 from serinus.serving.admission import Pool
-from serinus.serving.profile import FEW, Profile, chosen, keeps_lock, measure
+from serinus.serving.profile import FEW, TURNS, Line, Profile, chosen, keeps_lock, measure
 
 F = TypeVar("F", bound=Callable[..., Any])
 Item = TypeVar("Item")
@@ -124,6 +123,7 @@ class Batcher(Generic[Item, Result]):
         run: calls a sync function on a thread; by default one of ``workers`` threads of its own.
         observe: told of each batch.
         profile: what batches take, where that is known beforehand; :meth:`warm` finds out.
+        clock: seconds.
     """
 
     def __init__(
@@ -135,6 +135,7 @@ class Batcher(Generic[Item, Result]):
         run: Callable[..., Awaitable[Any]] | None = None,
         observe: Observe = _look_away,
         profile: Profile | None = None,
+        clock: Callable[[], float] = perf_counter,
     ) -> None:
         self._function = function
         self._is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
@@ -144,6 +145,7 @@ class Batcher(Generic[Item, Result]):
         self.workers = self._free = workers
         self._on_thread = run or Pool(workers, workers, "batch").run
         self._observe = observe
+        self._clock = clock
         self._queue: deque[_Waiting[Item, Result]] = deque()
         self._gathering = False
         self._full = asyncio.Event()
@@ -152,8 +154,10 @@ class Batcher(Generic[Item, Result]):
 
     def _learn(self, profile: Profile, length: float = 1.0) -> None:
         """Follow what was measured of an item of this length."""
+        self._line = Line()
+        for size, seconds in profile.seconds:
+            self._line.observe(size * length, seconds, TURNS)
         most = self._batching.max_size
-        self.overhead = profile.overhead() * length if length > 0 else math.inf
         self.limit = profile.limit(most) if self._batching.key is None else most
 
     @property
@@ -161,7 +165,7 @@ class Batcher(Generic[Item, Result]):
         """How many items wait for a worker."""
         return len(self._queue)
 
-    async def warm(self, examples: Sequence[Item], clock: Callable[[], float] = perf_counter) -> None:
+    async def warm(self, examples: Sequence[Item]) -> None:
         """Measure batches of an example, and find how large they become and how many run at once.
 
         To be awaited before the first :meth:`submit`. Of several examples it is the one of middle length.
@@ -179,7 +183,7 @@ class Batcher(Generic[Item, Result]):
             # As under load: one call that is alone may have what else all of them share.
             await asyncio.gather(*(self._call(items) for _ in range(self.workers)))
 
-        self._learn(await measure(call, item, most, clock), length(item))
+        self._learn(await measure(call, item, most, self._clock), length(item))
 
     def __call__(self, item: Item) -> Awaitable[Result]:
         """:meth:`submit`."""
@@ -247,7 +251,7 @@ class Batcher(Generic[Item, Result]):
         if self._batching.key is None or len(queue) < 2:
             return [queue.popleft() for _ in range(min(size, len(queue)))]
         waiting = list(queue)
-        places = set(chosen([one.length for one in waiting], size, self.overhead))
+        places = set(chosen([one.length for one in waiting], size, self._line.overhead()))
         queue.clear()
         queue.extend(one for at, one in enumerate(waiting) if at not in places)
         return [one for at, one in enumerate(waiting) if at in places]
@@ -267,7 +271,9 @@ class Batcher(Generic[Item, Result]):
         A function that calls ``sys.exit`` fails its batch and does not end the server.
         """
         try:
+            begin = self._clock()
             results = _one_each(await self._call([waiting.item for waiting in batch]), len(batch))
+            self._line.observe(len(batch) * max(one.length for one in batch), self._clock() - begin)
         except BaseException as error:
             stopped = RuntimeError(f"the batch was stopped: {error!r}")
             _fail(batch, error if isinstance(error, Exception) else stopped)

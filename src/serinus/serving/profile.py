@@ -1,10 +1,10 @@
-"""How long batches take, measured once before the first request, and what follows from it.
+"""How long batches take, measured before the first request and while they run, and what follows from it.
 
 Models differ. One that is bound by reading its weights takes for 32 items hardly longer than for one; an
 encoder on a processor computes the same for each item and gains a tenth or two, so that large batches only
 make everybody in them wait. And a function that keeps Python's lock gains nothing from a second thread, while
-one that lets go of it answers twice as much. :class:`Profile` is what was measured, :func:`chosen` decides
-with it; :func:`measure` and :func:`keeps_lock` measure.
+one that lets go of it answers twice as much. :class:`Profile` is what was measured at first, :class:`Line`
+what is seen later, :func:`chosen` decides with it; :func:`measure` and :func:`keeps_lock` measure.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import asyncio
 import heapq
 import math
 import threading
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter, sleep
 from typing import Any, TypeVar
@@ -26,8 +26,12 @@ ENOUGH = 0.9
 """The smallest batch is large enough that reaches this share of the best items a second."""
 WORTH = 1.05
 """Two doublings that do not bring so many times the items a second: larger batches are not tried."""
-BUDGET, EACH, TIMES = 1.0, 0.06, 12
-"""Seconds for all sizes; seconds after which a size is not measured again, and how often it is at most."""
+BUDGET = 1.0
+"""Seconds for all sizes."""
+EACH, TIMES, TURNS = 0.02, 4, 5
+"""Seconds that a size is measured for in one turn, how often it is at most, and how many turns there are."""
+MEMORY = 0.99
+"""What a batch counts beside the next one: of some hundred it is known what they took."""
 FEW = 8
 """Items of a batch in which a function does what it does in large ones, and which takes not too long."""
 LOOK, TICK = 40e-3, 2e-3
@@ -61,23 +65,50 @@ class Profile:
         best = rates[-1][1]
         return min(most, next(size for size, rate in rates if rate >= ENOUGH * best))
 
+
+class Line:
+    """The straight line through what batches took: a part that each call takes, and one for the work in it.
+
+    Least squares of seconds per work over calls per work: so a small batch counts as much as a large one,
+    and a machine that is slow for a while changes the two parts alike, and not how many times as large one
+    is as the other. Each older batch counts a little less (:data:`MEMORY`).
+    """
+
+    __slots__ = ("_sums",)
+
+    def __init__(self) -> None:
+        self._sums: tuple[float, ...] = (0.0,) * 5
+
+    def observe(self, work: float, seconds: float, weight: float = 1.0) -> None:
+        """A batch of so much work took so many seconds, or ``weight`` of them did.
+
+        Work is finite and above 0; what is not says nothing, and is left out.
+        """
+        if not 0 < work < math.inf:
+            return
+        calls, pace = 1 / work, seconds / work
+        terms = (1.0, calls, pace, calls * calls, calls * pace)
+        self._sums = tuple(MEMORY**weight * a + weight * b for a, b in zip(self._sums, terms, strict=True))
+
     def overhead(self) -> float:
-        """What a call takes beside its items, in items: seconds of none of them over seconds of one more.
+        """What a call takes beside its work, as so much work.
 
         Infinite while nothing is known: batches are then made as large as they can be.
         """
-        if len(self.seconds) < 2:
+        count, calls, paces, squares, products = self._sums
+        spread = count * squares - calls * calls
+        if spread <= 1e-9 * count * squares:
             return math.inf
-        (least, first), (most, last) = self.seconds[0], self.seconds[-1]
-        each = max((last - first) / (most - least), 1e-9)
-        return max(0.0, first / each - least)
+        each_call = (count * products - calls * paces) / spread
+        each = (paces - each_call * calls) / count
+        return max(0.0, each_call / each) if each > 0 else math.inf
 
 
 def chosen(lengths: Sequence[float], size: int, overhead: float) -> list[int]:
     """Which of the waiting items make the next batch: the oldest, and those that are nearest to it.
 
     A batch takes ``overhead + n * longest``, in units of length. So it saves the overhead of all calls but
-    one, and loses what its shorter items are filled up by; it is as large as it loses no more than it saves,
+    one, and loses what its shorter items are filled up by. It is as large as makes the difference greatest,
     and no larger than brings a tenth (:data:`ENOUGH`). The oldest is always in it, and nobody waits for ever
     because others fit better.
 
@@ -93,13 +124,14 @@ def chosen(lengths: Sequence[float], size: int, overhead: float) -> list[int]:
     near = heapq.nsmallest(size - 1, range(1, len(lengths)), key=lambda at: abs(lengths[at] - oldest))
     plenty = overhead * ENOUGH / (1 - ENOUGH)
     longest = total = oldest
-    best = 0
+    best, most = 0, 0.0
     for number, at in enumerate(near, 1):
         if number * longest >= plenty:
             break
         longest, total = max(longest, lengths[at]), total + lengths[at]
-        if (number + 1) * longest - total <= number * overhead:
-            best = number
+        gain = number * overhead - ((number + 1) * longest - total)
+        if gain >= most:
+            best, most = number, gain
     return sorted([0, *near[:best]])
 
 
@@ -119,19 +151,26 @@ def sizes(most: int) -> Iterator[int]:
 async def measure(call: Call[Item], item: Item, most: int, clock: Clock = perf_counter) -> Profile:
     """Measure batches of one item, repeated, up to ``most`` or until they bring nothing more.
 
+    All sizes in turns: a machine that is shared is slow for a while, and would be so for one size alone.
+
     Raises:
         Exception: whatever the function raised.
     """
     begin = clock()
     await call([item])  # the first call allocates, and is slow
-    seconds: list[tuple[int, float]] = []
+    seconds: dict[int, float] = {}
+    settled = False
     for size in sizes(most):
-        seconds.append((size, await _quickest(call, [item] * size, clock)))
-        if not _pays(seconds):
-            return Profile(tuple(seconds))
-        if clock() - begin > BUDGET:
-            return Profile(tuple(seconds), settled=size == most)
-    return Profile(tuple(seconds))
+        seconds[size] = await _quickest(call, [item] * size, clock)
+        settled = size == most or not _pays(seconds)
+        if settled or clock() - begin > BUDGET:
+            break
+    for _ in range(TURNS - 1):
+        if clock() - begin + sum(seconds.values()) > BUDGET:
+            break
+        for size, known in seconds.items():
+            seconds[size] = min(known, await _quickest(call, [item] * size, clock))
+    return Profile(tuple(seconds.items()), settled)
 
 
 async def _quickest(call: Call[Item], items: list[Item], clock: Clock) -> float:
@@ -145,11 +184,11 @@ async def _quickest(call: Call[Item], items: list[Item], clock: Clock) -> float:
     return max(quickest, 1e-9)
 
 
-def _pays(seconds: Sequence[tuple[int, float]]) -> bool:
+def _pays(seconds: Mapping[int, float]) -> bool:
     """Whether one of the last two doublings brought more."""
     if len(seconds) < 3:
         return True
-    rates = [size / took for size, took in seconds]
+    rates = [size / took for size, took in seconds.items()]
     return max(rates[-2:]) >= WORTH * max(rates[:-2])
 
 
