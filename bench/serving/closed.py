@@ -66,12 +66,13 @@ def measure(
     """Each service once a round, for each number of connections; every other round backwards.
 
     Every service is started anew in each round, and its answers are held to the expected ones first.
-    ``between`` is called at the start of each round.
+    ``between`` is called right before the first service, whose turn it is once a round.
     """
     found: Measured = {one.name: {count: [] for count in settings.connections} for one in services}
     for number in range(settings.rounds):
-        between()
         for service in services[:: -1 if number % 2 else 1]:
+            if service is services[0]:
+                between()
             with service.run(cores.service) as started:
                 path, bodies = service.path, _bodies(service)
                 wrk(started.port, path, bodies, max(settings.connections), WARM, cores.load)
