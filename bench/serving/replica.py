@@ -1,14 +1,12 @@
 """A built image in the sandbox, until SIGTERM: `python replica.py PROJECT TAG PORT`.
 
 What `serinus serve --image` does, without the command line around it, which reads the log and passes it on.
-Writes the moment at which the sandbox was started (`time.monotonic`) as its first line.
 """
 
 from __future__ import annotations
 
 import signal
 import sys
-import time
 from pathlib import Path
 
 from serinus.image.publish import find
@@ -23,7 +21,6 @@ def main(project: str, tag: str, port: str) -> int:
     name = f"{Project.load(project).service.name}:{tag}"
     layout, image = find(name, Layout(Path(project) / FOLDER / "layout"))
     replica = Replica("bench", layout, image, int(port))
-    print(time.monotonic(), flush=True)
     running = Sandbox().start(replica)
     # Blocked from here on and not before: what is started inherits the mask.
     ends = {signal.SIGTERM, signal.SIGINT, signal.SIGCHLD}

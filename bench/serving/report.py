@@ -56,9 +56,9 @@ class Claim:
     """The least and the most that was found in a round."""
 
     @classmethod
-    def of(cls, text: str, ratio: Ratio, bound: float) -> Claim:
-        """That a ratio is at least a bound."""
-        return cls(text, ratio.median, bound, spread=(ratio.low, ratio.high))
+    def of(cls, text: str, ratio: Ratio, bound: float, *, least: bool = True) -> Claim:
+        """That a ratio is at least a bound, or at most."""
+        return cls(text, ratio.median, bound, least, spread=(ratio.low, ratio.high))
 
     @property
     def holds(self) -> bool:

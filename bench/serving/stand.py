@@ -290,6 +290,17 @@ def _started_at(pid: int) -> str | None:
     return fields[19] if fields and fields[0] != "Z" else None
 
 
+def born(pid: int) -> float:
+    """When a process was made, by :func:`time.monotonic`, to a hundredth of a second."""
+    ticks = float(_started_at(pid) or 0.0) / os.sysconf("SC_CLK_TCK")
+    return ticks - (time.clock_gettime(time.CLOCK_BOOTTIME) - time.monotonic())
+
+
+def comm(pid: int) -> str:
+    """Of the program that a process runs, its first 15 letters."""
+    return Path(f"/proc/{pid}/comm").read_text("utf-8", "replace").strip()
+
+
 def command_line(pid: int) -> str:
     """The words of a process, blank between them; empty when it is gone."""
     try:
