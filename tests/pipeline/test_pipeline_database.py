@@ -14,7 +14,18 @@ from serinus.pipeline.database import FILE, SCHEMA, Database
 OPENERS = 4
 
 
-@pytest.mark.parametrize("attempt", range(40))
+def test_opening_waits_for_another_who_opens_it(tmp_path: Path) -> None:
+    """SQLite itself gives up at once where another has begun to write, however long it may wait."""
+    (tmp_path / FILE).parent.mkdir()
+    other = sqlite3.connect(tmp_path / FILE, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    release = threading.Timer(0.1, other.close)
+    release.start()
+    assert Database(tmp_path).read("SELECT schema FROM meta", ()) == [(SCHEMA,)]
+    release.join()
+
+
+@pytest.mark.parametrize("attempt", range(5))
 def test_a_new_file_opened_by_several_at_once(tmp_path: Path, attempt: int) -> None:
     together = threading.Barrier(OPENERS)
     found: list[object] = []

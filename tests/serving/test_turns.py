@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serinus.serving.answers import Prediction
+from serinus.serving.answers import Due, Prediction
 from serinus.serving.turns import Turns, _Waiting, batches
 
 Rows = list[list[float]]
@@ -51,10 +51,10 @@ def ask(
     async def main() -> list[Any]:
         turns = Turns(model, written, limit)
         arrays = [numpy.array(rows, numpy.float32) for rows in requests]
-        futures = [turns.submit({"x": array}, array.size) for array in arrays]
+        asked = [turns.submit({"x": array}, array.size) for array in arrays]
         for number in cancel:
-            futures[number].cancel()
-        return await asyncio.gather(*futures, return_exceptions=True)
+            asked[number].future.cancel()
+        return await asyncio.gather(*(one.future for one in asked), return_exceptions=True)
 
     return asyncio.run(main()), model
 
@@ -79,7 +79,7 @@ def test_everybody_is_answered_as_if_alone(requests: list[Rows], limit: int, dat
     st.integers(0, 60),
 )
 def test_a_batch_has_one_form_and_at_most_so_much_work(sizes: list[Any], limit: int) -> None:
-    waiting: list[Any] = [_Waiting({}, amount, 1, form, None) for amount, form in sizes]  # type: ignore[arg-type]
+    waiting: list[Any] = [_Waiting(None, {}, amount, 1, form) for amount, form in sizes]  # type: ignore[arg-type]
     found = batches(waiting, limit)
     assert sorted(map(id, waiting)) == sorted(id(one) for batch in found for one in batch)
     for form in {one.form for one in waiting}:
@@ -118,10 +118,53 @@ def test_batches_are_observed() -> None:
 
     async def main() -> None:
         turns = Turns(Doubling(), written, 3, seen.append)
-        await asyncio.gather(*(turns.submit({"x": numpy.ones((1, 1))}, 1) for _ in range(5)))
+        await asyncio.gather(*(turns.submit({"x": numpy.ones((1, 1))}, 1).future for _ in range(5)))
 
     asyncio.run(main())
     assert seen == [3, 2]
+
+
+def test_answers_are_delivered_in_a_row_and_only_then_do_those_who_wait_go_on() -> None:
+    happened: list[str] = []
+
+    async def wait(name: str, due: Due) -> None:
+        try:
+            happened.append(f"{name} has {(await due).body.decode()}")
+        except (ValueError, OSError, asyncio.CancelledError) as error:
+            happened.append(f"{name}: {error!r}")
+
+    def break_off(made: Prediction) -> None:
+        raise OSError("too late")
+
+    async def main() -> None:
+        turns = Turns(Doubling(), written, 100)
+        due = {name: turns.submit({"x": numpy.full((1, 1), at)}, 1) for at, name in enumerate("abcd")}
+        for name, one in due.items():
+            one.deliver = lambda made, name=name: happened.append(f"{made.body.decode()} to {name}")
+        due["b"].deliver = break_off
+        due["c"].future.cancel()
+        await asyncio.gather(*(wait(name, one) for name, one in due.items()))
+
+    asyncio.run(main())
+    assert happened[:2] == ["[[0]] to a", "[[6]] to d"]
+    assert sorted(happened[2:]) == [
+        *("a has [[0]]", "b: OSError('too late')", "c: CancelledError()", "d has [[6]]"),
+    ]
+
+
+def test_who_fails_is_delivered_nothing() -> None:
+    delivered: list[Prediction] = []
+
+    async def main() -> None:
+        turns = Turns(Doubling(), written, 100)
+        due = [turns.submit({"x": numpy.full((1, 1), number)}, 1) for number in (13, 1)]
+        for one in due:
+            one.deliver = delivered.append
+        with pytest.raises(ValueError, match="thirteen"):
+            await due[0]
+
+    asyncio.run(main())
+    assert [made.body for made in delivered] == [b"[[2]]"]
 
 
 @pytest.mark.parametrize("rows", [1, 2])

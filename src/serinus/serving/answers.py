@@ -5,10 +5,11 @@ Errors are problem details, ``application/problem+json`` (RFC 9457), and never s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import asyncio
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -36,6 +37,37 @@ class Prediction(NamedTuple):
     values: Observed | None = None
     """The predicted values, of a response that keeps the contract of its own service by the way in which it
     was made: where that is what it is held to, nobody need read it again. Else None."""
+
+
+@dataclass(slots=True, eq=False)
+class Due:
+    """A prediction that is answered together with others: ``await`` it.
+
+    Each answer that is sent by itself wakes the thread that writes it to its caller, which takes longer than
+    to make it; of answers that are sent in a row only the first one does. So who makes predictions together
+    gives all of them to their ``deliver``, and only then lets those go on who wait.
+    """
+
+    future: asyncio.Future[Prediction]
+    deliver: Callable[[Prediction], None] | None = field(default=None, init=False)
+    """What is done with the prediction at once. What it raises is raised where it is waited for."""
+
+    def __await__(self) -> Generator[Any, None, Prediction]:
+        return self.future.__await__()
+
+    def settle(self, made: Prediction | Exception) -> None:
+        """Deliver what was made, and let the one who waits go on; nothing when nobody waits any more."""
+        if self.future.done():
+            return
+        try:
+            if isinstance(made, Exception):
+                raise made
+            if self.deliver is not None:
+                self.deliver(made)
+        except Exception as error:  # noqa: BLE001 - a broken contract, say: the one who waits hears of it
+            self.future.set_exception(error)
+        else:
+            self.future.set_result(made)
 
 
 class Problem(Exception):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
 from typing import Any
 from urllib.parse import quote
@@ -16,7 +17,7 @@ from urllib.parse import quote
 from serinus.contract.violations import BrokenContract, Check
 from serinus.serving import RECORD, VERSION, VIOLATION, rsgi
 from serinus.serving.admission import RETRY_AFTER, Admission, Deadlines
-from serinus.serving.answers import JSON_FIELD, Answer, Prediction, Problem
+from serinus.serving.answers import JSON_FIELD, Answer, Due, Prediction, Problem
 from serinus.serving.intake import Intake
 from serinus.serving.kept import Kept
 from serinus.serving.leaks import fault_id, sealed
@@ -155,10 +156,8 @@ class Router:
                 if intake.inside >= intake.most and (refusal := intake.refuse()) is not None:
                     status = self._send(exchange, refusal, extra)
                 elif self._predict is not None and scope.method == "POST":
-                    body = await self._prediction(self._predict, headers, exchange)
+                    await self._prediction(self._predict, headers, exchange, extra)
                     status = 200
-                    last = self._last(extra) if self._draining else extra
-                    exchange.response_bytes(200, [JSON_FIELD, *last], body)
                 else:
                     status = await self._on_route(scope, exchange, extra)
             elif (handler := self._routes.get(path)) is not None:
@@ -243,24 +242,39 @@ class Router:
             self._metrics.predictions(observed(value[0]))
         return self._send(exchange, sealed(answer), extra)
 
-    async def _prediction(self, predict: Predict, headers: rsgi.ScopeHeaders, exchange: Exchange) -> bytes:
-        """The body of one response of :attr:`Service.predict`, held to the contract and counted.
+    async def _prediction(
+        self, predict: Predict, headers: rsgi.ScopeHeaders, exchange: Exchange, extra: Headers
+    ) -> None:
+        """Answer one request by :attr:`Service.predict`.
 
         What :meth:`_on_route` does for apps, in as few steps as there can be.
         """
         with Admission(self._intake, self._deadlines):
             rsgi.require_json(headers)
             made = predict(await rsgi.body(headers, exchange, self._limits.max_body))
+            if isinstance(made, Due):
+                made.deliver = partial(self._deliver, exchange, extra)
+                await made
+                return
             if not isinstance(made, Prediction):
                 made = await made
+        self._deliver(exchange, extra, made)
+
+    def _deliver(self, exchange: Exchange, extra: Headers, made: Prediction) -> None:
+        """Hold a prediction to the contract, send it, and count its values.
+
+        Raises:
+            BrokenContract: with the pointer of every fault; nothing is sent.
+        """
         body, values = made
         if values is None or not self._own:
             value = decoded(body)
             if self._check is not None:
                 hold(value, body, self._check)
             values = observed(value)
+        last = self._last(extra) if self._draining else extra
+        exchange.response_bytes(200, [JSON_FIELD, *last], body)
         self._metrics.predictions(values)
-        return body
 
     def _refusal(self, error: Exception) -> Answer:
         """The answer to a request that failed; what the caller must not see goes to the log."""

@@ -3,7 +3,7 @@
 Under load several requests become readable in the same turn. Running a small model once for all of them costs
 little more than running it for one, and lets go of Python's lock once instead of once for each, for which the
 threads that bring requests and send answers are waiting. Nobody waits for a later turn: a batch is what is
-there already.
+there already. And the answers of a batch are sent in a row (:class:`serinus.serving.answers.Due`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy
 
-from serinus.serving.answers import Prediction
+from serinus.serving.answers import Due, Prediction
 
 if TYPE_CHECKING:
     from serinus.serving.tensors import Array
@@ -28,14 +28,13 @@ Form = tuple[tuple[int, ...], ...]
 
 
 @dataclass(slots=True, eq=False)
-class _Waiting:
+class _Waiting(Due):
     """One request: as many rows in each of its arrays."""
 
     arrays: Arrays
     amount: int
     rows: int
     form: Form
-    future: asyncio.Future[Prediction]
 
 
 class Turns:
@@ -61,19 +60,19 @@ class Turns:
         self._observe = observe
         self._waiting: list[_Waiting] = []
 
-    def submit(self, arrays: Arrays, amount: int) -> asyncio.Future[Prediction]:
+    def submit(self, arrays: Arrays, amount: int) -> Due:
         """The answer to one request of at most the limit, at the end of this turn.
 
-        The future has the exception when the model failed on this request, or its answer cannot be written.
+        Awaiting it raises what the model raised on this request, or that its answer cannot be written.
         """
         if not self._waiting:
             self._loop = asyncio.get_running_loop()
             self._loop.call_soon(self._answer)
-        future: asyncio.Future[Prediction] = self._loop.create_future()
         shapes = [array.shape for array in arrays.values()]
         form = tuple([shape[1:] for shape in shapes])
-        self._waiting.append(_Waiting(arrays, amount, shapes[0][0], form, future))
-        return future
+        one = _Waiting(self._loop.create_future(), arrays, amount, shapes[0][0], form)
+        self._waiting.append(one)
+        return one
 
     def _answer(self) -> None:
         waiting, self._waiting = self._waiting, []
@@ -94,29 +93,28 @@ class Turns:
         if len(batch) == 1:
             return self._answer_one(batch[0])
         together = {name: numpy.concatenate([one.arrays[name] for one in batch]) for name in batch[0].arrays}
-        values, begin = self._run(together), 0
+        values, begin, made = self._run(together), 0, []
         for one in batch:
             end = begin + one.rows
-            self._settle(one, [value[begin:end] for value in values])
+            made.append(self._written([value[begin:end] for value in values]))
             begin = end
+        for one, answer in zip(batch, made, strict=True):
+            one.settle(answer)
         return None
 
     def _answer_one(self, one: _Waiting) -> None:
         try:
             values = self._run(one.arrays)
         except Exception as error:  # noqa: BLE001 - whatever the model raised, the one who asked hears of it
-            if not one.future.done():
-                one.future.set_exception(error)
-            return
-        self._settle(one, values)
+            one.settle(error)
+        else:
+            one.settle(self._written(values))
 
-    def _settle(self, one: _Waiting, values: Sequence[Any]) -> None:
-        if one.future.done():
-            return
+    def _written(self, values: Sequence[Any]) -> Prediction | Exception:
         try:
-            one.future.set_result(self._write(values))
+            return self._write(values)
         except Exception as error:  # noqa: BLE001 - a broken contract, say
-            one.future.set_exception(error)
+            return error
 
 
 def batches(waiting: Sequence[_Waiting], limit: int) -> list[list[_Waiting]]:
