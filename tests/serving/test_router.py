@@ -15,7 +15,7 @@ from served import FakeExchange, FakeScope, posting
 from serinus.contract import Contract, Violation
 from serinus.contract.violations import BrokenContract
 from serinus.contract.violations import compile as compile_schema
-from serinus.serving.answers import Answer, Problem
+from serinus.serving.answers import Answer, Due, Prediction, Problem
 from serinus.serving.app import Limits, Opened, Router, header_pointer
 from serinus.serving.logs import Access
 from serinus.serving.metrics import Metrics
@@ -147,6 +147,68 @@ def test_predictions_of_answers_that_were_sent_are_counted() -> None:
     text = metrics.text()
     assert 'serinus_predictions_total{pointer="/positive",value="true"} 2' in text
     assert 'serinus_predictions_total{pointer="/positive",value="false"} 1' in text
+
+
+def test_predictions_made_together_are_held_to_the_contract_and_sent_in_a_row() -> None:
+    due: list[tuple[Due, bytes]] = []
+    sent: list[list[int]] = []
+    bodies = (b'{"positive":true}', b'{"positive":"false"}', b"[", b'{"positive":false}')
+    asked = [posting(body) for body in bodies]
+
+    def settle() -> None:
+        for one, body in due:
+            one.settle(Prediction(body))
+            sent.append([exchange.status for _, exchange in asked])
+
+    def predict(body: bytes) -> Due:
+        loop = asyncio.get_running_loop()
+        if not due:
+            loop.call_soon(settle)
+        one = Due(loop.create_future())
+        due.append((one, body))
+        return one
+
+    async def main() -> None:
+        await asyncio.gather(*(made(scope, exchange) for scope, exchange in asked))
+
+    made, metrics = router(echo)
+    made.open(Opened(Service(echo, CONTRACT, predict=predict), BOOLEAN, b"{}"))
+    asyncio.run(main())
+    assert sent == [[200, 0, 0, 0], [200, 0, 0, 0], [200, 0, 0, 0], [200, 0, 0, 200]], (
+        "before anybody went on"
+    )
+    assert [exchange.status for _, exchange in asked] == [200, 500, 500, 200]
+    assert [asked[0][1].body, asked[3][1].body] == [bodies[0], bodies[3]]
+    assert asked[1][1].header("serinus-violation") == "/positive"
+    text = metrics.text()
+    assert 'serinus_requests_total{route="/predict",status="200"} 2' in text
+    assert 'serinus_requests_total{route="/predict",status="500"} 2' in text
+    assert 'serinus_predictions_total{pointer="/positive",value="true"} 1' in text
+
+
+def test_the_deadline_of_one_leaves_the_others_theirs() -> None:
+    due: list[Due] = []
+
+    def predict(body: bytes) -> Due:
+        due.append(Due(asyncio.get_running_loop().create_future()))
+        return due[-1]
+
+    async def main() -> None:
+        waiting = asyncio.create_task(made(*asked[0]))
+        await asyncio.sleep(0.4)
+        others = asyncio.create_task(made(*asked[1]))
+        await waiting
+        while len(due) < 2:
+            await asyncio.sleep(0)
+        for one in due:
+            one.settle(Prediction(b'{"positive":true}'))
+        await others
+
+    asked = [posting(b"{}"), posting(b"{}")]
+    made, _ = router(echo, deadline=0.5)
+    made.open(Opened(Service(echo, CONTRACT, predict=predict), BOOLEAN, b"{}"))
+    asyncio.run(main())
+    assert [exchange.status for _, exchange in asked] == [504, 200]
 
 
 def test_the_queue_takes_so_many_and_no_more() -> None:
