@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -21,12 +22,14 @@ from peers import (
     serinus,
 )
 from report import Claim, Part, Ratio, Table, median
-from stand import Cores, cpu, layout
+from stand import Cores, cpu, layout, post
 from tasks import glad, small, typed
 
 OURS = "Serinus"
 WARM = 1.0
 """Seconds of load before the first measurement of a service."""
+REST = 0.2
+"""Seconds of rest before each measurement, once a request has been answered that waited behind all others."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,8 @@ def measure(
                 path, bodies = service.path, _bodies(service)
                 wrk(started.port, path, bodies, max(settings.connections), WARM, cores.load)
                 for count in settings.connections:
+                    post(started.port, path, bodies[0])  # wrk leaves its last requests behind
+                    time.sleep(REST)
                     pids = started.pids(service.without)
                     before = cpu(pids)
                     closed = wrk(started.port, path, bodies, count, settings.seconds, cores.load)
