@@ -108,7 +108,7 @@ def _claims(
 def _at_half(
     service: Service, load: float, settings: Settings, cores: Cores
 ) -> tuple[list[dict[str, float]], dict[str, list[Open]]]:
-    """Latencies of bare inference, and those under an open load of so many requests a second, once a round."""
+    """Latencies of bare inference, and under an open load of so many requests a second, once a round."""
     alone: list[dict[str, float]] = []
     found: dict[str, list[Open]] = {"evenly spaced": [], "random": []}
     bodies = tuple(body.decode() for body in service.bodies)
