@@ -59,9 +59,10 @@ class Due:
         """Deliver what was made, and let the one who waits go on; nothing when nobody waits any more."""
         if self.future.done():
             return
+        if isinstance(made, Exception):
+            self.future.set_exception(made)
+            return
         try:
-            if isinstance(made, Exception):
-                raise made
             if self.deliver is not None:
                 self.deliver(made)
         except Exception as error:  # noqa: BLE001 - a broken contract, say: the one who waits hears of it
