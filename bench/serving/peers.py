@@ -169,11 +169,10 @@ def program(peer: str, name: str) -> str:
 
 
 def granian(task: Task, workers: int = 1) -> Service:
-    """Bare Granian, as its own command starts it."""
+    """Bare Granian, as its own command starts it; the model is run on its event loop, whatever that takes."""
     argv = ("--interface", "rsgi", "--http", "1", "--no-ws", "--workers", str(workers), "--port", _PORT)
-    command = Command(
-        (program("granian", "granian"), *argv, "granian_small:app"), placed("granian", f"small-{workers}")
-    )
+    folder = placed("granian", f"{task.name}-{workers}", roberta=task.name == "sentences")
+    command = Command((program("granian", "granian"), *argv, f"granian_{task.name}:app"), folder)
     return Service("bare Granian", task, command)
 
 

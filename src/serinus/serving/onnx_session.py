@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from serinus.serving import cores as machine
+from serinus.serving.helpers import Helpers, started
 from serinus.serving.sessions import opened
 
 if TYPE_CHECKING:
@@ -42,7 +43,9 @@ class OnnxSession:
     def __init__(self, path: str | Path, cores: int | None = None) -> None:
         self.cores = cores or int(os.environ.get(machine.CORES_VARIABLE) or machine.available())
         large = Path(path).stat().st_size >= LARGE
-        self._alone = session(path, self.cores)
+        with started(self.cores - 1) as found:
+            self._alone = session(path, self.cores)
+        self._helpers = Helpers(found)
         self._beside = self._alone if large or self.cores == 1 else session(path, 1)
         self._lock = threading.Lock()
         self._turn = Turn()
@@ -59,9 +62,11 @@ class OnnxSession:
             Exception: the model failed on these inputs.
         """
         with self._lock:
-            chosen = self._alone if self._turn.begin() else self._beside
+            alone = self._turn.begin()
         try:
-            values: list[Any] = chosen.run(outputs, inputs)
+            if alone:
+                self._helpers.spread()
+            values: list[Any] = (self._alone if alone else self._beside).run(outputs, inputs)
             return values
         finally:
             with self._lock:
