@@ -132,6 +132,8 @@ class Open:
     asked: int
     answers: dict[str, int]
     """Status -> how many; ``none`` where the connection broke, ``bare`` for a 503 without Retry-After."""
+    begin: float
+    """When the first was due, by :func:`time.monotonic`."""
     seconds: float
     """From the first due to the last due."""
     p50: float

@@ -234,6 +234,7 @@ def figures(plan: dict[str, Any], asked: list[Asked]) -> list[dict[str, Any]]:
                 "name": phase["name"],
                 "asked": len(own),
                 "answers": dict(Counter(names.get(one.status, str(one.status)) for one in own)),
+                "begin": own[0].due if own else 0.0,
                 "seconds": phase["seconds"],
                 "p50": percentile(good, 0.5),
                 "p99": percentile(good, 0.99),

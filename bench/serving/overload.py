@@ -78,10 +78,10 @@ def _flooded(
         texts = tuple(body.decode() for body in bodies)
         plan = Plan(replica.port, service.path, texts, phases, CONNECTIONS, random=True)
         pids = replica.pids(service.without)
-        begin, sizes = time.monotonic(), []
+        sizes = []
         with started(plan, cores.load) as load:
-            while load.poll() is None and time.monotonic() < begin + sum(one.seconds for one in phases):
-                sizes.append([time.monotonic() - begin, memory(pids)])
+            while load.poll() is None:
+                sizes.append([time.monotonic(), memory(pids)])
                 time.sleep(_EVERY)
             found = finished(load)
         service.check(replica)
@@ -126,7 +126,7 @@ def _growth(sizes: Sequence[Sequence[float]], over: Open) -> float:
     """Megabytes from the first third of the overload to its last."""
     third = over.seconds / 3
     parts: list[list[float]] = [
-        [size for at, size in sizes if BEFORE + begin <= at < BEFORE + begin + third] or [0.0]
+        [size for at, size in sizes if over.begin + begin <= at < over.begin + begin + third] or [0.0]
         for begin in (0.0, 2 * third)
     ]
     return median(parts[1]) - median(parts[0])

@@ -2,8 +2,9 @@
 
 A thread that is woken up starts on the core of whoever woke it, more often than not, also when another core
 is idle; and whoever waits for it awake, as a model runtime does within a call, keeps it from that core. The
-kernel finds out after some milliseconds. A RoBERTa that was asked after pauses of 8 ms took 7.0 ms in two
-threads, 4.2 ms in one, and takes 3.4 ms in two that are kept apart (medians; two cores of an Intel Xeon).
+kernel finds out after some milliseconds. Of sentences that RoBERTa was asked after pauses of 8 ms, one in a
+hundred took 16 ms in two threads, 9.5 ms in one, and takes 7.0 ms in two that are kept apart (two cores of an
+Intel Xeon, ``bench/serving/pauses.py``).
 """
 
 from __future__ import annotations
