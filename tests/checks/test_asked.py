@@ -28,6 +28,7 @@ class Doubling(BaseHTTPRequestHandler):
         self.server.connections += 1  # type: ignore[attr-defined]
 
     def do_POST(self) -> None:
+        self.server.requests += 1  # type: ignore[attr-defined]
         assert self.path == "/base/predict"
         assert self.headers["content-type"] == "application/json"
         number = json.loads(self.rfile.read(int(self.headers["content-length"])))
@@ -48,10 +49,23 @@ class Doubling(BaseHTTPRequestHandler):
         """Says nothing."""
 
 
+class Once(Doubling):
+    """Answers one request of a connection, and closes it, without a word, when the next one is there."""
+
+    answered = False
+
+    def do_POST(self) -> None:
+        if self.answered:
+            self.close_connection = True
+            return
+        super().do_POST()
+        self.answered = True
+
+
 @contextmanager
-def served() -> Iterator[tuple[Service, Any]]:
-    server: Any = ThreadingHTTPServer(("127.0.0.1", 0), Doubling)
-    server.connections = 0
+def served(handler: type[Doubling] = Doubling) -> Iterator[tuple[Service, Any]]:
+    server: Any = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server.connections = server.requests = 0
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     url = f"http://127.0.0.1:{server.server_address[1]}/base"
@@ -70,6 +84,23 @@ def test_answers_come_in_the_order_of_the_requests_over_few_connections() -> Non
         assert [answer.response for answer in found] == [2 * n for n in range(200)]
         # One was closed by the service after 99, without a word in the answer before: it is not used again.
         assert server.connections <= 9
+
+
+def test_a_connection_that_is_closed_while_a_request_is_on_its_way_is_no_fault() -> None:
+    with served(Once) as (service, server):
+        found = ask(service, range(5), at_once=1)
+        assert [(answer.response, answer.fault) for answer in found] == [(2 * n, "") for n in range(5)]
+        assert server.connections == server.requests == 5
+
+
+def test_a_service_that_does_not_answer_is_asked_twice_at_most() -> None:
+    with served() as (service, server):
+        first, then = ask(service, [4, -3], at_once=1)
+        assert first.response == 8
+        assert then.fault
+        assert (server.connections, server.requests) == (2, 3)
+        assert ask(service, [-3], at_once=1)[0].fault  # on a connection of its own: once
+        assert (server.connections, server.requests) == (3, 4)
 
 
 def test_faults_are_answers_too() -> None:
