@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from opening import Open
 
 from fakes.registry import Registry, serving
 from parts import registry as registry
@@ -26,9 +27,6 @@ def fake() -> Iterator[Registry]:
 @pytest.fixture
 def layout(tmp_path: Path) -> Layout:
     return Layout(tmp_path / "layout")
-
-
-Open = Callable[..., Repository]
 
 
 @pytest.fixture

@@ -15,9 +15,9 @@ from typing import BinaryIO
 
 import httpx
 import pytest
+from opening import Open
 from small_images import digest_of, image, manifest_body, noise, sbom
 
-from conftest import Open
 from fakes.registry import Fault, Registry, serving
 from serinus.errors import DigestMismatch, NotFound, RegistryError, Unauthorized, Unavailable
 from serinus.registry import LAYER, MANIFEST, Descriptor

@@ -14,9 +14,9 @@ from typing import BinaryIO
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from opening import Open
 from small_images import digest_of, image, index, noise, sbom, whole
 
-from conftest import Open
 from fakes.registry import Fault, Registry, serving
 from serinus.errors import DigestMismatch, NotFound, RegistryError, Unavailable
 from serinus.events import Event, Finished, Progress, Started
