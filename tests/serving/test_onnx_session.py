@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -99,3 +103,13 @@ def test_a_session_has_as_many_threads_as_the_service_may_use_cores(
     monkeypatch.setenv("SERINUS_CORES", "3")
     assert serinus.OnnxSession(doubling).cores == 3
     assert serinus.OnnxSession(doubling, 2).cores == 2
+
+
+@pytest.mark.parametrize("telemetry", ["0", "1"])
+def test_its_helpers_are_known_also_where_it_is_the_first_to_use_the_runtime(
+    doubling: Path, telemetry: str
+) -> None:
+    text = f"import serinus; print(serinus.OnnxSession({str(doubling)!r}, 3)._helpers.threads)"
+    env = os.environ | {"ORT_DISABLE_TELEMETRY": telemetry}
+    done = subprocess.run([sys.executable, "-c", text], env=env, capture_output=True, text=True, check=True)
+    assert len(json.loads(done.stdout)) == 2

@@ -13,7 +13,7 @@ from onnx import helper, numpy_helper
 from served import SOURCE, Served, serving
 from tiny_models import model
 
-from serinus.serving.sharing import threads
+from serinus.serving.helpers import threads
 
 PIDS = """
 import os
@@ -160,8 +160,8 @@ def test_a_model_is_shared_by_a_process_with_one_thread(
     assert (b"not shared" in ended.stderr) == (has == "threads")
 
 
-def test_threads_are_counted_where_the_kernel_says(tmp_path: Path) -> None:
+def test_threads_are_known_where_the_kernel_says(tmp_path: Path) -> None:
     for number in range(3):
         (tmp_path / str(number)).mkdir()
-    assert threads(tmp_path) == 3
-    assert threads(tmp_path / "nothing") == 0
+    assert threads(tmp_path) == {0, 1, 2}
+    assert threads(tmp_path / "nothing") == set()

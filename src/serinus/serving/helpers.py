@@ -26,14 +26,15 @@ def started(count: int, tasks: Path = _TASKS) -> Iterator[list[int]]:
     and they cannot be told apart.
     """
     found: list[int] = []
-    before = _threads(tasks)
+    before = threads(tasks)
     yield found
-    new = _threads(tasks) - before
+    new = threads(tasks) - before
     if len(new) == count:
         found += sorted(new)
 
 
-def _threads(tasks: Path) -> set[int]:
+def threads(tasks: Path = _TASKS) -> set[int]:
+    """The threads of this process, by their kernel numbers; none where the kernel does not say."""
     try:
         return {int(task.name) for task in tasks.iterdir()}
     except OSError:
@@ -45,13 +46,13 @@ class Helpers:
 
     Args:
         threads: by their kernel numbers.
-        here: the number of the core that the calling thread is on, negative where that is not known.
+        here: the number of the core that the calling thread is on, -1 where that is not known.
     """
 
     def __init__(self, threads: Sequence[int], here: Callable[[], int] | None = None) -> None:
-        self._threads = threads
+        self.threads = threads
         self._here = here or _getcpu()
-        self._away_from = -1
+        self._away_from = -1  # no core: who is on an unknown one has nothing to keep them off
 
     def spread(self) -> None:
         """Keep the helpers off the core that the calling thread is on.
@@ -59,15 +60,15 @@ class Helpers:
         Costs a microsecond; when that thread has changed its core, another one for each helper. What cannot
         be done is left: it makes calls slower, not wrong.
         """
-        if not self._threads or (core := self._here()) == self._away_from or core < 0:
+        if not self.threads or (core := self._here()) == self._away_from:
             return
         self._away_from = core
         try:
             others = os.sched_getaffinity(0) - {core}
-            for thread in self._threads if others else ():
+            for thread in self.threads if others else ():
                 os.sched_setaffinity(thread, others)
         except OSError:  # the thread is gone, or the cores have been taken away in this moment
-            self._threads = ()
+            self.threads = ()
 
 
 def _getcpu() -> Callable[[], int]:

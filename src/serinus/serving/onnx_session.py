@@ -43,6 +43,8 @@ class OnnxSession:
     def __init__(self, path: str | Path, cores: int | None = None) -> None:
         self.cores = cores or int(os.environ.get(machine.CORES_VARIABLE) or machine.available())
         large = Path(path).stat().st_size >= LARGE
+        import onnxruntime  # noqa: F401  (starts threads, which are not the session's)
+
         with started(self.cores - 1) as found:
             self._alone = session(path, self.cores)
         self._helpers = Helpers(found)

@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from serinus.serving import Settings, cores
+from serinus.serving.helpers import threads
 from serinus.serving.logs import log
 
 if TYPE_CHECKING:
     import onnxruntime
 
-_TASKS = Path("/proc/self/task")
 _TELEMETRY = "ORT_DISABLE_TELEMETRY"
 """Images have it; without it onnxruntime starts a thread when it is imported."""
 
@@ -47,18 +47,10 @@ def shared_session(
     from serinus.serving.sessions import session_of, trim
 
     session = session_of(Path(settings.model), 1)
-    if (count := threads()) != 1:
+    if (count := len(threads())) != 1:
         log.warning("the model is not shared by the workers: the process has threads", extra={"count": count})
         return None
     trim()
     gc.collect()
     gc.freeze()
     return session
-
-
-def threads(tasks: Path = _TASKS) -> int:
-    """How many threads this process has; 0 where the kernel does not say."""
-    try:
-        return sum(1 for _ in tasks.iterdir())
-    except OSError:
-        return 0
