@@ -46,16 +46,23 @@ def rate(judge: Judge, work: list[list[str]], workers: int, seconds: float) -> f
         return done / (time.perf_counter() - begin)
 
 
-def latencies(judge: Judge, texts: list[str]) -> dict[str, float]:
-    """Seconds of one sentence at a time."""
-    times = []
+def times(judge: Judge, texts: list[str], pause: float = 0.0) -> list[float]:
+    """Seconds of each sentence, one at a time, with as long a pause before each."""
+    found = []
     for text in texts:
+        if pause:
+            time.sleep(pause)
         begin = time.perf_counter()
         judge([text])
-        times.append(time.perf_counter() - begin)
-    times.sort()
-    middle, late = times[len(times) // 2], times[int(len(times) * 0.99)]
-    return {"p50": middle, "p99": late, "mean": sum(times) / len(times)}
+        found.append(time.perf_counter() - begin)
+    return found
+
+
+def latencies(seconds: list[float]) -> dict[str, float]:
+    """What is told of the seconds of many."""
+    ordered = sorted(seconds)
+    middle, late = ordered[len(ordered) // 2], ordered[int(len(ordered) * 0.99)]
+    return {"p50": middle, "p99": late, "mean": sum(ordered) / len(ordered)}
 
 
 def main(seconds: float, wanted: list[str]) -> dict[str, Any]:
@@ -73,7 +80,7 @@ def main(seconds: float, wanted: list[str]) -> dict[str, Any]:
                 way = f"{name}, batches of {size}{', sorted' if sort else ''}"
                 if not wanted or way in wanted:
                     found[way] = rate(judge, batches(texts, size, sort=sort), workers, seconds)
-    lone = {name: latencies(judge, texts) for name, (judge, _) in ways.items()}
+    lone = {name: latencies(times(judge, texts)) for name, (judge, _) in ways.items()}
     return {"rates": found, "latencies": min(lone.values(), key=lambda one: one["p50"])}
 
 

@@ -17,6 +17,7 @@ from tasks import sentences
 
 SHARE = 0.9
 BARE = "bare Granian"
+"""Its name in the tables."""
 TIMES = 2.0
 _BARE_SECONDS = 1.0
 _NO_BATCHES = "none"

@@ -9,59 +9,40 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import time
-from collections.abc import Callable
 
+from bare import Judge, latencies, times
 from report import Table, machine
-from stand import HERE, CannotMeasureError
-from tasks import bare_judge, sentences, shared
+from stand import CannotMeasureError
+from tasks import bare_judge, sentences
 
 from serinus.serving.helpers import Helpers, started
-from serinus.serving.onnx_session import session
 
 PAUSES = (0.0, 0.002, 0.008)
 SENTENCES = 128
-Judge = Callable[[list[str]], object]
 
 
 def ways(cores: int) -> dict[str, Judge]:
-    """What is measured, by its name."""
-    found: dict[str, Judge] = {f"{cores} threads, default settings": bare_judge(cores)}
-    sys.path.insert(0, str(HERE / "apps"))
-    from sentences import Judge as RoBERTa
+    """What is measured, by its name.
 
-    folder = shared("models", "roberta-sentiment")
+    Raises:
+        CannotMeasureError: the threads of a session cannot be told from others.
+    """
+    with started(cores - 1) as threads:
+        spread = bare_judge(cores, asleep=True)
+    if len(threads) != cores - 1:
+        raise CannotMeasureError("the threads of a session were not found")
+    helpers = Helpers(threads)
 
-    def judge(threads: int) -> tuple[RoBERTa, Helpers]:
-        made = RoBERTa(str(folder), 1)
-        with started(threads - 1) as numbers:
-            made.session = session(folder / "model.int8.onnx", threads)
-        if len(numbers) != threads - 1:
-            raise CannotMeasureError("the threads of a session were not found")
-        return made, Helpers(numbers)
-
-    asleep, _ = judge(cores)
-    spread, helpers = judge(cores)
-
-    def apart(texts: list[str]) -> object:
+    def apart(texts: list[str]) -> list[bool]:
         helpers.spread()
         return spread(texts)
 
-    found[f"{cores} threads, asleep between calls"] = asleep
-    found[f"{cores} threads, kept apart"] = apart
-    found["1 thread"] = bare_judge(1)
-    return found
-
-
-def times(judge: Judge, texts: list[str], pause: float) -> list[float]:
-    """Seconds of each sentence."""
-    found = []
-    for text in texts:
-        time.sleep(pause)
-        begin = time.perf_counter()
-        judge([text])
-        found.append(time.perf_counter() - begin)
-    return found
+    return {
+        f"{cores} threads, default settings": bare_judge(cores),
+        f"{cores} threads, asleep between calls": bare_judge(cores, asleep=True),
+        f"{cores} threads, kept apart": apart,
+        "1 thread": bare_judge(1),
+    }
 
 
 def main() -> int:
@@ -92,8 +73,8 @@ def main() -> int:
 
 
 def _told(seconds: list[float]) -> str:
-    seconds = sorted(seconds)
-    return f"{seconds[len(seconds) // 2] * 1e3:.1f}, {seconds[int(len(seconds) * 0.99)] * 1e3:.1f}"
+    told = latencies(seconds)
+    return f"{told['p50'] * 1e3:.1f}, {told['p99'] * 1e3:.1f}"
 
 
 if __name__ == "__main__":

@@ -107,12 +107,12 @@ def sentences() -> Task:
     return Task("sentences", tuple([text] for text in texts), responses, ENOUGH)
 
 
-def bare_judge(threads: int = 1) -> Callable[[list[str]], list[bool]]:
+def bare_judge(threads: int = 1, *, asleep: bool = False) -> Callable[[list[str]], list[bool]]:
     """The model itself, in this process."""
     sys.path.insert(0, str(HERE / "apps"))
     from sentences import Judge
 
-    return Judge(str(shared("models", "roberta-sentiment")), threads)
+    return Judge(str(shared("models", "roberta-sentiment")), threads, asleep=asleep)
 
 
 @cache

@@ -2,15 +2,10 @@
 
 import os
 
-import onnxruntime
 import orjson
 from sentences import Judge
 
-JUDGE = Judge("model")
-OPTIONS = onnxruntime.SessionOptions()
-OPTIONS.intra_op_num_threads = len(os.sched_getaffinity(0))
-OPTIONS.add_session_config_entry("session.force_spinning_stop", "1")  # a tenth faster here than without
-JUDGE.session = onnxruntime.InferenceSession("model/model.int8.onnx", OPTIONS)
+JUDGE = Judge("model", len(os.sched_getaffinity(0)), asleep=True)  # a tenth faster here than awake
 HEADERS = [("content-type", "application/json")]
 
 

@@ -19,13 +19,16 @@ class Judge:
     Args:
         folder: holds ``model.int8.onnx`` and ``tokenizer.json``.
         threads: of one inference; by default what ``OMP_NUM_THREADS`` says.
+        asleep: whether they sleep between inferences, which is not the runtime's default.
     """
 
-    def __init__(self, folder: str, threads: int = 0) -> None:
+    def __init__(self, folder: str, threads: int = 0, *, asleep: bool = False) -> None:
         self.tokenizer = Tokenizer.from_file(f"{folder}/tokenizer.json")
         self.tokenizer.enable_truncation(TOKENS)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or int(os.environ.get("OMP_NUM_THREADS", "0"))
+        if asleep:
+            options.add_session_config_entry("session.force_spinning_stop", "1")
         self.session = onnxruntime.InferenceSession(f"{folder}/model.int8.onnx", options)
 
     def __call__(self, texts: list[str]) -> list[bool]:

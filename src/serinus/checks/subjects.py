@@ -188,16 +188,8 @@ class Service:
     def _post(self, body: bytes) -> tuple[int, str | None, bytes]:
         """Status, header ``serinus-violation`` and body of the answer."""
         connection = self._connection()
-        kept = connection.sock is not None
         try:
             answer = self._asked(connection, body)
-        except ConnectionError:
-            if not kept:
-                raise
-            # Closed by the service while the request was on its way (RFC 9112, section 9.5). Whoever asks for
-            # a prediction twice does no harm; a service that cannot answer does not answer here either.
-            answer = self._asked(connection, body)
-        try:
             content = answer.read()
         except BaseException:
             connection.close()
@@ -206,13 +198,20 @@ class Service:
         return answer.status, answer.headers.get(VIOLATION), content
 
     def _asked(self, connection: http.client.HTTPConnection, body: bytes) -> http.client.HTTPResponse:
-        """The head of the answer."""
+        """The head of the answer; on a new connection where a kept one was closed meanwhile.
+
+        The service may close one while a request is on its way (RFC 9112, section 9.5). Whoever asks for a
+        prediction twice does no harm; and a service that cannot answer does not answer the second time.
+        """
+        kept = connection.sock is not None
         try:
             connection.request("POST", self._target, body, {"content-type": "application/json"})
             return connection.getresponse()
-        except BaseException:
-            connection.close()
-            raise
+        except ConnectionError:
+            if not kept:
+                raise
+        connection.close()  # it connects anew when it is used again
+        return self._asked(connection, body)
 
     @cached_property
     def _target(self) -> str:
