@@ -51,6 +51,8 @@ LINGER = 5.0
 """Seconds that a connection without a request may still take, a half-sent request head or a slow reader."""
 KEEP_ALIVE = 75
 """Seconds that an idle connection is kept: longer than by load balancers, so that they close first."""
+HELD = 40
+"""Objects known to the collector that one request of a bare model holds, as counted, or a few more."""
 _BACKLOG = 1024
 STARTED, STOPPED_LATE, NOT_STARTED = 0, 1, 2
 
@@ -280,9 +282,21 @@ async def open_service(
     # What was made so far stays; the collector need not look at it again with every request.
     gc.collect()
     gc.freeze()
+    if settings.entrypoint is None:
+        _collect_seldom(settings.queue)
     router.open(ready)
     told = service.choice.told() if service.choice else {}
     log.info("ready", extra={"seconds": round(asyncio.get_running_loop().time() - begin, 3), **told})
+
+
+def _collect_seldom(queue: int) -> None:
+    """Have the collector begin when more objects were made than all requests under way can hold.
+
+    It begins when so many more were made than freed, 700 by default, and would look through the same requests
+    again and again while there are many. A function's own garbage may be large, and is collected as ever.
+    """
+    young, *old = gc.get_threshold()
+    gc.set_threshold(max(young, HELD * min(queue, _connections())), *old)
 
 
 @dataclass(frozen=True, slots=True)
