@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -22,34 +23,41 @@ from serinus.serving.onnx_session import CALM, Turn
 
 
 @given(st.lists(st.booleans(), max_size=60))
-def test_never_two_have_all_cores_and_none_beside_whom_another_works(begins: list[bool]) -> None:
-    turn, wide = Turn(), []
+def test_who_has_all_cores_works_by_itself(begins: list[bool]) -> None:
+    """The calls of a service: each begins, works as soon as it need not wait, and ends."""
+    turn, working, waiting = Turn(), [], 0
     for begin in begins:
         if begin:
-            had = turn.under_way
-            wide.append(turn.begin())
-            assert not (wide[-1] and had)
-        elif turn.under_way:
-            turn.end()
-    assert turn.under_way >= 0
+            whole = turn.begin()
+            if whole or turn.is_shared():
+                working.append(whole)
+            else:
+                waiting += 1
+        elif working:
+            turn.end(working.pop(0))
+        if turn.is_shared():
+            working, waiting = working + [False] * waiting, 0
+        assert turn.under_way == len(working) + waiting
+        assert not any(working) or len(working) == 1
+        assert working or not waiting, "somebody waits for nobody"
 
 
 def test_who_is_alone_has_all_cores_and_so_has_the_next_one() -> None:
     turn = Turn()
     for _ in range(5):
         assert turn.begin()
-        turn.end()
+        turn.end(True)
 
 
 def test_when_calls_have_met_the_next_ones_have_a_core_each_for_a_while() -> None:
     turn = Turn()
     assert [turn.begin(), turn.begin()] == [True, False]
-    turn.end()
-    turn.end()
+    turn.end(True)
+    turn.end(False)
     calm = []
     for _ in range(CALM + 1):
         calm.append(turn.begin())
-        turn.end()
+        turn.end(calm[-1])
     assert calm == [False] * CALM + [True]
 
 
@@ -57,13 +65,14 @@ def test_in_the_gap_between_two_calls_nobody_takes_all_cores() -> None:
     turn = Turn()
     turn.begin()
     turn.begin()
+    turn.end(True)
     for _ in range(20):
-        turn.end()
+        turn.end(False)
         assert not turn.begin()
-        turn.end()
-        turn.end()
+        turn.end(False)
         assert not turn.begin()
         assert not turn.begin()
+        turn.end(False)
 
 
 @pytest.fixture
@@ -86,6 +95,36 @@ def test_every_thread_gets_its_own_answer(doubling: Path, cores: int | None) -> 
 
     with ThreadPoolExecutor(4) as pool:
         assert all(pool.map(call, range(4)))
+
+
+class Slow:
+    """Stands in for a session: says that it was called, and returns when it is told to."""
+
+    def __init__(self) -> None:
+        self.called, self.told = threading.Event(), threading.Event()
+
+    def run(self, outputs: object, inputs: object) -> list[Slow]:
+        self.called.set()
+        assert self.told.wait(10)
+        return [self]
+
+
+def test_who_comes_while_another_has_all_cores_waits_and_then_has_one(doubling: Path) -> None:
+    session = serinus.OnnxSession(doubling, 2)
+    alone, beside = Slow(), Slow()
+    session._alone, session._beside = alone, beside  # type: ignore[assignment]
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(session.run, None, {})
+        assert alone.called.wait(10)
+        second = pool.submit(session.run, None, {})
+        while session.under_way < 2:
+            time.sleep(0.001)
+        assert not beside.called.wait(0.05)
+        alone.told.set()
+        assert beside.called.wait(10)
+        beside.told.set()
+        assert (first.result(10), second.result(10)) == ([alone], [beside])
+    assert session.under_way == 0
 
 
 def test_a_call_that_fails_is_under_way_no_more(doubling: Path) -> None:

@@ -49,7 +49,7 @@ class OnnxSession:
             self._alone = session(path, self.cores)
         self._helpers = Helpers(found)
         self._beside = self._alone if large or self.cores == 1 else session(path, 1)
-        self._lock = threading.Lock()
+        self._changed = threading.Condition()
         self._turn = Turn()
 
     @property
@@ -63,39 +63,55 @@ class OnnxSession:
         Raises:
             Exception: the model failed on these inputs.
         """
-        with self._lock:
+        with self._changed:
             alone = self._turn.begin()
         try:
             if alone:
                 self._helpers.spread()
+            elif self._beside is not self._alone:
+                with self._changed:
+                    self._changed.wait_for(self._turn.is_shared)
             values: list[Any] = (self._alone if alone else self._beside).run(outputs, inputs)
             return values
         finally:
-            with self._lock:
-                self._turn.end()
+            with self._changed:
+                self._turn.end(alone)
+                if alone:
+                    self._changed.notify_all()
 
 
 class Turn:
     """Who has all cores: a call that begins when no other is under way, and in a time when none met another.
 
-    When calls meet, one that begins in the gap between two of them will not be alone for long.
+    When calls meet, one that begins in the gap between two of them will not be alone for long. One that
+    begins while another has all cores is to wait until that has ended: beside it, both would take longer, for
+    the threads of a call wait for each other again and again.
     """
 
     def __init__(self) -> None:
         self.under_way = 0
+        """Calls that have begun, also those that wait."""
         self._alone = CALM
         """Calls in a row that were alone from their beginning to their end."""
+        self._whole = False
+
+    def is_shared(self) -> bool:
+        """Whether no call has all cores."""
+        return not self._whole
 
     def begin(self) -> bool:
         """A call begins; whether it has all cores."""
         self.under_way += 1
         if self.under_way > 1:
             self._alone = -1  # the first that ends now was not alone
-        return self.under_way == 1 and self._alone >= CALM
+            return False
+        self._whole = self._alone >= CALM
+        return self._whole
 
-    def end(self) -> None:
-        """A call ends."""
+    def end(self, whole: bool) -> None:
+        """A call ends; ``whole`` is what :meth:`begin` said."""
         self.under_way -= 1
+        self._whole = self._whole and not whole
         if self.under_way == 0:
             self._alone = min(CALM, self._alone + 1)
 
