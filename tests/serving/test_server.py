@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import socket
@@ -15,6 +16,9 @@ from pathlib import Path
 
 import pytest
 from served import SOURCE, Served, free_port, received, serving
+
+from serinus.serving.server import HELD, _collect_seldom
+from serinus.serving.talkers import NAME
 
 FUNCTION = """
 import threading, time
@@ -262,6 +266,30 @@ def test_a_websocket_is_an_error(service: Served) -> None:
 # ------------------------------------------------------------------------------------ queue, start and stop
 
 
+def test_its_threads_are_known_by_name_and_those_that_talk_are_kept_off_a_long_call(service: Served) -> None:
+    tasks = Path(f"/proc/{service.process.pid}/task")
+
+    def talking() -> list[int]:
+        return [int(task.name) for task in tasks.iterdir() if (task / "comm").read_text() == f"{NAME}\n"]
+
+    for _ in range(3):
+        service.post(["slow", "0.01"])  # calls of this service are long, it learns
+    assert service.process.pid in talking()
+    assert len(talking()) >= 3  # the event loop, and the server's own
+    assert any((task / "comm").read_text().startswith("predict-") for task in tasks.iterdir())
+    cores = os.sched_getaffinity(0)
+    assert {frozenset(os.sched_getaffinity(thread)) for thread in talking()} == {frozenset(cores)}
+    slow = threading.Thread(target=service.post, args=(["slow", "0.5"],))
+    slow.start()
+    try:
+        away = len(cores) - 1 or 1
+        while {len(os.sched_getaffinity(thread)) for thread in talking()} != {away}:
+            assert slow.is_alive(), "nobody made room"
+            time.sleep(0.005)
+    finally:
+        slow.join(10)
+
+
 def test_a_full_queue_says_when_to_ask_again(tmp_path: Path) -> None:
     (tmp_path / "service.py").write_text(FUNCTION)
     with serving(tmp_path, entrypoint="service:predict", queue=1) as served:
@@ -466,3 +494,16 @@ def test_it_runs_with_nothing_but_pythonpath_and_without_a_home(tmp_path: Path) 
             process.terminate()
         assert process.wait(10) == 0
     tmp_path.chmod(0o755)
+
+
+@pytest.mark.parametrize("queue", [1, 100, 10**9])
+def test_requests_under_way_are_no_garbage(queue: int) -> None:
+    before = gc.get_threshold()
+    try:
+        _collect_seldom(queue)
+        young, *old = gc.get_threshold()
+        assert young >= min(HELD * queue, HELD * 128)
+        assert before[0] <= young <= max(before[0], HELD * 8192)
+        assert old == list(before[1:])
+    finally:
+        gc.set_threshold(*before)

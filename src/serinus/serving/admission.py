@@ -7,12 +7,18 @@ import contextvars
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
+from time import perf_counter
 from typing import Any
 
 from serinus.serving.answers import Problem
 from serinus.serving.intake import Intake
+from serinus.serving.talkers import TALKERS, Talkers
 
 RETRY_AFTER = ("retry-after", "1")
+LONG = 1e-3
+"""Seconds of a call, by the mean of those before it, for which those who talk to callers make room."""
+RECENT = 1 / 8
+"""Of a call in that mean."""
 
 
 class Gate:
@@ -145,12 +151,15 @@ class Pool:
         size: how many calls run at once.
         limit: how many may run or wait.
         name: what the threads are called.
+        talkers: the threads that are kept off the cores on which these compute.
     """
 
-    def __init__(self, size: int, limit: int, name: str = "predict") -> None:
+    def __init__(self, size: int, limit: int, name: str = "predict", talkers: Talkers = TALKERS) -> None:
         self.size = size
         self._gate = Gate(max(limit, size))
         self._name = name
+        self._talkers = talkers
+        self._seconds = 0.0
         self._jobs: SimpleQueue[_Job] = SimpleQueue()
         self._started = False
 
@@ -176,29 +185,33 @@ class Pool:
     def _start(self) -> None:
         self._started = True
         for number in range(self.size):
-            threading.Thread(target=self._work, name=f"{self._name}-{number}", daemon=True).start()
+            name = f"{self._name}-{number}"
+            threading.Thread(target=self._work, args=(name,), name=name, daemon=True).start()
 
-    def _work(self) -> None:
+    def _work(self, name: str) -> None:
+        self._talkers.leave(name)
         while True:
             future, context, function, args = self._jobs.get()
-            result: Any = None
-            error: Exception | None = None
+            result, error = None, None
             if not future.cancelled():
-                try:
-                    result = context.run(function, *args)
-                except StopIteration as stopped:
-                    # A future cannot carry it: the caller's coroutine would take it for its own end.
-                    error = RuntimeError("the function raised StopIteration")
-                    error.__cause__ = stopped
-                except BaseException as raised:  # noqa: BLE001  (sys.exit fails its request, not the server)
-                    error = (
-                        raised
-                        if isinstance(raised, Exception)
-                        else RuntimeError(f"the function raised {raised!r}")
-                    )
+                result, error = self._call(context, function, args)
             future.get_loop().call_soon_threadsafe(self._settle, future, result, error)
             # An idle thread must not keep the last request's objects alive.
             del future, context, function, args, result, error
+
+    def _call(
+        self, context: contextvars.Context, function: Callable[..., Any], args: tuple[Any, ...]
+    ) -> tuple[Any, Exception | None]:
+        """What the function returns, or raises."""
+        begin, core = perf_counter(), self._talkers.begin() if self._seconds > LONG else None
+        try:
+            return context.run(function, *args), None
+        except BaseException as raised:  # noqa: BLE001  (sys.exit fails its request, not the server)
+            return None, _portable(raised)
+        finally:
+            if core is not None:
+                self._talkers.end(core)
+            self._seconds += (perf_counter() - begin - self._seconds) * RECENT
 
     def _settle(self, future: asyncio.Future[Any], result: Any, error: Exception | None) -> None:
         self._gate.leave()
@@ -208,3 +221,12 @@ class Pool:
             future.set_exception(error)
         else:
             future.set_result(result)
+
+
+def _portable(raised: BaseException) -> Exception:
+    """What a future can carry: a StopIteration, say, the caller's coroutine would take for its own end."""
+    if isinstance(raised, Exception) and not isinstance(raised, StopIteration):
+        return raised
+    error = RuntimeError(f"the function raised {raised!r}")
+    error.__cause__ = raised
+    return error

@@ -15,11 +15,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-_TASKS = Path("/proc/self/task")
+TASKS = Path("/proc/self/task")
+"""This process's threads."""
 
 
 @contextmanager
-def started(count: int, tasks: Path = _TASKS) -> Iterator[list[int]]:
+def started(count: int, tasks: Path = TASKS) -> Iterator[list[int]]:
     """The threads that are started within the block, as the kernel knows them, when it is over.
 
     None where the kernel does not say, or where they are not ``count``: then somebody else started some, too,
@@ -33,7 +34,7 @@ def started(count: int, tasks: Path = _TASKS) -> Iterator[list[int]]:
         found += sorted(new)
 
 
-def threads(tasks: Path = _TASKS) -> set[int]:
+def threads(tasks: Path = TASKS) -> set[int]:
     """The threads of this process, by their kernel numbers; none where the kernel does not say."""
     try:
         return {int(task.name) for task in tasks.iterdir()}
@@ -51,7 +52,7 @@ class Helpers:
 
     def __init__(self, threads: Sequence[int], here: Callable[[], int] | None = None) -> None:
         self.threads = threads
-        self._here = here or _getcpu()
+        self._here = here or core_of_this_thread()
         self._away_from = -1  # no core: who is on an unknown one has nothing to keep them off
 
     def spread(self) -> None:
@@ -71,7 +72,7 @@ class Helpers:
             self.threads = ()
 
 
-def _getcpu() -> Callable[[], int]:
-    """``sched_getcpu(3)``, without letting go of Python's lock for it."""
+def core_of_this_thread() -> Callable[[], int]:
+    """``sched_getcpu(3)``, without letting go of Python's lock for it; -1 where there is none."""
     function: Callable[[], int] | None = getattr(ctypes.PyDLL(None), "sched_getcpu", None)
     return function or (lambda: -1)

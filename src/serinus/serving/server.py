@@ -27,6 +27,7 @@ from serinus.serving.app import Limits, Router
 from serinus.serving.listeners import connected, turn_away
 from serinus.serving.logs import log
 from serinus.serving.metrics import Metrics
+from serinus.serving.talkers import TALKERS
 
 if TYPE_CHECKING:
     from granian.server.embed import Server
@@ -198,6 +199,7 @@ async def _serve(  # noqa: PLR0917
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     server = _granian(router, address)
+    TALKERS.join()
     serving = loop.create_task(server.serve())
     opening = loop.create_task(open_service(router, loader, settings, environ))
     stopping = loop.create_task(stop.wait())

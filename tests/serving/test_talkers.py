@@ -1,0 +1,255 @@
+"""Threads that talk to callers are kept off the cores on which others compute."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from serinus.serving.admission import LONG, Pool
+from serinus.serving.talkers import FRESH, NAME, Talkers, slices
+
+CORES = sorted(os.sched_getaffinity(0))
+
+
+class Kernel:
+    """Stands in for the one that this runs on: four cores, and threads by their names."""
+
+    def __init__(self, tasks: Path, **names: str) -> None:
+        self.tasks = tasks
+        self.cores = {0, 1, 2, 3}
+        self.placed: dict[int, set[int]] = {}
+        self.told = 0
+        for number, name in names.items():
+            self.start(int(number.removeprefix("t")), name)
+
+    def start(self, thread: int, name: str) -> None:
+        (self.tasks / str(thread)).mkdir(parents=True)
+        (self.tasks / str(thread) / "comm").write_text(f"{name}\n")
+
+    def place(self, thread: int, cores: set[int]) -> None:
+        self.told += 1
+        if not (self.tasks / str(thread)).exists():
+            raise ProcessLookupError
+        self.placed[thread] = set(cores)
+
+
+@pytest.fixture
+def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Kernel:
+    found = Kernel(tmp_path / "task", t7=NAME, t8=NAME, t9="predict-0")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(found.cores))
+    monkeypatch.setattr(os, "sched_setaffinity", found.place)
+    return found
+
+
+def on(kernel: Kernel, cores: list[int], clock: Callable[[], float] = lambda: 0.0) -> Talkers:
+    """Those of a process whose calls begin on these cores, one after the other."""
+    here = iter(cores)
+    return Talkers(lambda: next(here), kernel.tasks, clock)
+
+
+def test_who_talks_is_kept_off_the_cores_that_compute_and_may_come_back(kernel: Kernel) -> None:
+    talkers = on(kernel, [2, 0])
+    assert [talkers.begin(), talkers.begin()] == [2, 0]
+    assert kernel.placed == {7: {1, 3}, 8: {1, 3}}
+    talkers.end(2)
+    assert kernel.placed == {7: {1, 2, 3}, 8: {1, 2, 3}}
+    talkers.end(0)
+    assert kernel.placed == {7: kernel.cores, 8: kernel.cores}
+
+
+def test_when_all_cores_compute_who_talks_may_be_anywhere(kernel: Kernel) -> None:
+    talkers = on(kernel, [0, 1, 2, 3])
+    for _ in range(4):
+        talkers.begin()
+    assert kernel.placed == {7: kernel.cores, 8: kernel.cores}
+
+
+def test_two_calls_on_one_core_take_one_core(kernel: Kernel) -> None:
+    talkers = on(kernel, [1, 1])
+    talkers.begin(), talkers.begin()
+    talkers.end(1)
+    assert kernel.placed[7] == {0, 2, 3}
+
+
+@given(st.lists(st.integers(-1, 3) | st.none(), max_size=40))
+def test_who_talks_always_has_a_core_and_one_without_a_call_if_there_is(steps: list[int | None]) -> None:
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        kernel = Kernel(Path(folder), t7=NAME)
+        patch.setattr(os, "sched_getaffinity", lambda _: set(kernel.cores))
+        patch.setattr(os, "sched_setaffinity", kernel.place)
+        talkers = on(kernel, [step for step in steps if step is not None])
+        under_way: list[int] = []
+        for step in steps:
+            if step is not None:
+                under_way.append(talkers.begin())
+            elif under_way:
+                talkers.end(under_way.pop(0))
+            busy = Counter(under_way)
+            if kernel.placed:
+                assert kernel.placed[7] == ({core for core in range(4) if not busy[core]} or kernel.cores)
+
+
+def test_the_kernel_is_told_only_what_has_changed(kernel: Kernel) -> None:
+    talkers = on(kernel, [1] * 10)
+    talkers.begin()
+    told = kernel.told
+    for _ in range(9):
+        talkers.begin()
+    assert kernel.told == told == 2
+
+
+def test_threads_that_were_started_or_have_ended_are_found_in_a_while(kernel: Kernel) -> None:
+    now = 0.0
+    talkers = on(kernel, [1] * 3, lambda: now)
+    talkers.begin()
+    kernel.start(5, NAME)
+    for file in (kernel.tasks / "8" / "comm", kernel.tasks / "8"):
+        file.unlink() if file.is_file() else file.rmdir()
+    talkers.end(1)
+    assert kernel.placed == {7: kernel.cores, 8: {0, 2, 3}}  # the one that has ended was told nothing
+    now, kernel.cores = FRESH, {0, 1}
+    talkers.begin()
+    assert (kernel.placed[7], kernel.placed[5]) == ({0}, {0})
+
+
+def test_where_nobody_says_who_talks_nobody_is_placed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_setaffinity", lambda *_: pytest.fail("nobody is to be told"))
+    talkers = Talkers(lambda: 0, tmp_path / "none")
+    talkers.join()
+    talkers.end(talkers.begin())
+
+
+# ------------------------------------------------------------------------------------------ on this kernel
+
+
+@contextmanager
+def thread(start: Callable[[], None]) -> Iterator[int]:
+    """A thread that does something and then waits until the end of the block; its number."""
+    told, end = threading.Event(), threading.Event()
+
+    def run() -> None:
+        start()
+        told.set()
+        end.wait(30)
+
+    one = threading.Thread(target=run)
+    one.start()
+    try:
+        assert told.wait(30)
+        assert one.native_id is not None
+        yield one.native_id
+    finally:
+        end.set()
+        one.join(30)
+
+
+def test_who_joins_talks_and_so_does_whom_it_starts_and_a_thread_of_a_pool_does_not() -> None:
+    talkers, started = Talkers(), []
+
+    def talk() -> None:
+        talkers.join()
+        started.append(threading.Thread(target=done.wait, args=(30,)))
+        started[0].start()
+
+    def compute() -> None:
+        talkers.join()
+        talkers.leave("predict-0")
+
+    done = threading.Event()
+    try:
+        with thread(talk) as talking, thread(compute) as computing:
+            core = talkers.begin()
+            assert sorted(talkers._threads) == sorted([talking, started[0].native_id])
+            away = set(CORES) - {core} or set(CORES)
+            assert os.sched_getaffinity(talking) == away
+            assert os.sched_getaffinity(computing) == set(CORES)
+            talkers.end(core)
+            assert os.sched_getaffinity(talking) == set(CORES)
+            assert Path(f"/proc/self/task/{computing}/comm").read_text() == "predict-0\n"
+    finally:
+        done.set()
+        started[0].join(30)
+
+
+def test_slices_are_heard_and_inherited_and_priority_stays() -> None:
+    text = """
+import os
+from serinus.serving.talkers import slices
+os.nice(3)
+assert slices(100_000) in (True, False)
+assert os.getpriority(os.PRIO_PROCESS, 0) == 3
+assert slices(0) in (True, False)
+os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+assert not slices(100_000)
+assert os.sched_getscheduler(0) == os.SCHED_BATCH
+"""
+    subprocess.run([sys.executable, "-c", text], check=True, timeout=60)
+
+
+def test_slices_of_an_unknown_processor_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "riscv64")
+    assert not slices(100_000)
+
+
+# -------------------------------------------------------------------------------------------------- pools
+
+
+class Told(Talkers):
+    """Notes what a pool says."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda: 0)
+        self.said: list[str | int] = []
+
+    def leave(self, name: str) -> None:
+        self.said.append(name)
+
+    def begin(self) -> int:
+        self.said.append("begin")
+        return 5
+
+    def end(self, core: int) -> None:
+        self.said.append(core)
+
+
+def test_room_is_made_for_long_calls_and_not_for_short_ones() -> None:
+    talkers = Told()
+    pool = Pool(1, 9, talkers=talkers)
+
+    async def scenario() -> None:
+        for seconds in (0.0, 20 * LONG, 0.0):
+            await pool.run(threading.Event().wait, seconds)
+
+    asyncio.run(scenario())
+    assert talkers.said == ["predict-0", "begin", 5]
+
+
+def test_when_a_long_call_fails_its_core_is_free_again() -> None:
+    talkers = Told()
+    pool = Pool(1, 9, talkers=talkers)
+
+    def fail() -> None:
+        threading.Event().wait(20 * LONG)
+        raise SystemExit
+
+    async def scenario() -> None:
+        for _ in range(2):
+            with pytest.raises(RuntimeError):
+                await pool.run(fail)
+
+    asyncio.run(scenario())
+    assert talkers.said == ["predict-0", "begin", 5]
