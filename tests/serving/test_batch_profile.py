@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serinus.serving.admission import Pool
-from serinus.serving.profile import ENOUGH, Line, Profile, chosen, keeps_lock, measure, sizes
+from serinus.serving.profile import ENOUGH, Line, Profile, chosen, keeps_lock, measure, portion, sizes
 
 LENGTHS = st.lists(st.floats(0, 1000), min_size=1, max_size=60)
 OVERHEADS = st.floats(0, 1000) | st.just(math.inf)
@@ -73,6 +73,36 @@ def test_every_item_is_in_exactly_one_batch_after_no_more_batches_than_stood_bef
         waiting = [item for at, item in enumerate(waiting) if at not in places]
         batch += 1
     assert batch <= len(lengths)
+
+
+@given(st.integers(1, 200), st.integers(1, 9), st.data(), st.floats(0, math.inf))
+def test_who_is_free_has_as_much_of_what_is_queued_as_anybody(
+    queued: int, workers: int, data: st.DataObject, cheap: float
+) -> None:
+    free = data.draw(st.integers(0, workers - 1), "free")
+    part = portion(queued, free, workers, cheap)
+    assert 1 <= part <= queued
+    if free:  # all who are free begin now, and nothing is left for who is not
+        parts = [part]
+        while free:
+            free -= 1
+            left = queued - sum(parts)
+            parts.append(portion(left, free, 1, cheap) if left else 0)
+        assert sum(parts) == queued
+        assert max(parts) - min(part for part in parts if part) <= 1
+    else:
+        assert part * workers >= queued
+        assert part == max(math.ceil(queued / workers), int(min(queued, cheap)))
+
+
+def test_a_worker_that_is_alone_takes_all() -> None:
+    assert portion(17, 0, 1, 0.0) == 17
+
+
+def test_a_burst_is_shared_with_a_busy_worker_but_not_where_items_cost_nothing_beside_the_call() -> None:
+    assert portion(7, 0, 2, 0.5) == 4
+    assert portion(7, 0, 2, 6.0) == 6
+    assert portion(7, 0, 2, math.inf) == 7
 
 
 def test_what_has_no_length_is_not_lost() -> None:

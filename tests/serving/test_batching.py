@@ -222,6 +222,27 @@ def test_workers_that_are_free_share_what_is_queued() -> None:
     assert batches == [[0, 1, 2], [3, 4]]
 
 
+def test_the_first_to_be_free_again_leaves_half_of_a_burst_to_the_other() -> None:
+    batches: list[list[int]] = []
+
+    async def work(items: list[int]) -> list[int]:
+        batches.append(items)
+        await asyncio.sleep(1.0 if 0 in items else 1.5)
+        return double(items)
+
+    async def main() -> None:
+        a_call_is_an_item = Profile(((1, 2.0), (2, 3.0), (4, 5.0)))
+        batcher: Batcher[int, int] = Batcher(
+            work, Batching(8, key=lambda item: 1.0), workers=2, profile=a_call_is_an_item
+        )
+        busy = [asyncio.create_task(batcher.submit(item)) for item in (0, 1)]
+        await asyncio.sleep(0.5)
+        await asyncio.gather(*busy, *(batcher.submit(item) for item in range(2, 8)))
+
+    play(main)
+    assert batches[:3] == [[0], [1], [2, 3, 4]]
+
+
 def test_items_of_like_length_go_together_and_the_oldest_is_always_with_them() -> None:
     batches: list[list[int]] = []
 

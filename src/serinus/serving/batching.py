@@ -19,7 +19,7 @@ from typing import Any, Generic, TypeVar, cast
 
 from serinus.errors import ServiceError
 from serinus.serving.admission import Pool
-from serinus.serving.profile import FEW, TURNS, Line, Profile, chosen, keeps_lock, measure
+from serinus.serving.profile import FEW, TURNS, Line, Profile, chosen, keeps_lock, measure, portion
 
 F = TypeVar("F", bound=Callable[..., Any])
 Item = TypeVar("Item")
@@ -105,7 +105,7 @@ class _Waiting(Generic[Item, Result]):
     item: Item
     since: float
     result: asyncio.Future[Result]
-    length: float = 0.0
+    length: float
 
 
 class Batcher(Generic[Item, Result]):
@@ -201,7 +201,7 @@ class Batcher(Generic[Item, Result]):
                 raised of this item.
         """
         loop = asyncio.get_running_loop()
-        length = float(self._batching.key(item)) if self._batching.key else 0.0
+        length = float(self._batching.key(item)) if self._batching.key else 1.0
         waiting: _Waiting[Item, Result] = _Waiting(item, loop.time(), loop.create_future(), length)
         self._queue.append(waiting)
         if len(self._queue) >= self.limit:
@@ -241,8 +241,10 @@ class Batcher(Generic[Item, Result]):
         if wait > 0 and self._queue:
             until = self._queue[0].since + wait
             await self._wait_until_full(until)
-        elif wait == 0:  # other workers are as free as this one
-            size = min(size, -(-len(self._queue) // (self._free + 1)))
+        elif self._queue:
+            oldest = self._queue[0].length
+            cheap = self._line.overhead() / oldest if oldest > 0 else 0.0
+            size = min(size, portion(len(self._queue), self._free, self.workers, cheap))
         return [waiting for waiting in self._take(size) if not waiting.result.done()]
 
     def _take(self, size: int) -> list[_Waiting[Item, Result]]:

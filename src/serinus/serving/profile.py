@@ -4,7 +4,8 @@ Models differ. One that is bound by reading its weights takes for 32 items hardl
 encoder on a processor computes the same for each item and gains a tenth or two, so that large batches only
 make everybody in them wait. And a function that keeps Python's lock gains nothing from a second thread, while
 one that lets go of it answers twice as much. :class:`Profile` is what was measured at first, :class:`Line`
-what is seen later, :func:`chosen` decides with it; :func:`measure` and :func:`keeps_lock` measure.
+what is seen later; :func:`portion` and :func:`chosen` decide with them, :func:`measure` and :func:`keeps_lock`
+measure.
 """
 
 from __future__ import annotations
@@ -102,6 +103,24 @@ class Line:
         each_call = (count * products - calls * paces) / spread
         each = (paces - each_call * calls) / count
         return max(0.0, each_call / each) if each > 0 else math.inf
+
+
+def portion(queued: int, free: int, workers: int, cheap: float) -> int:
+    """How many of the queued items a worker takes at most, of those that there are.
+
+    It shares them with the others. Those that are free begin at once, so each of them has its part; when all
+    are busy the next is free before this one is done, and has one, too: who took all would make everybody in
+    a long batch wait, beside a core that has nothing to do. But so many as take no longer than the call
+    itself are not worth a second call.
+
+    Args:
+        queued: items; at least 1.
+        free: workers that are free beside this one.
+        workers: all of them.
+        cheap: how many items take as long as a call without items; infinite when that is not known.
+    """
+    part = -(-queued // (free + 1 if free else workers))
+    return part if free else max(part, int(min(queued, cheap)))
 
 
 def chosen(lengths: Sequence[float], size: int, overhead: float) -> list[int]:
