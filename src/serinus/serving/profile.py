@@ -4,8 +4,8 @@ Models differ. One that is bound by reading its weights takes for 32 items hardl
 encoder on a processor computes the same for each item and gains a tenth or two, so that large batches only
 make everybody in them wait. And a function that keeps Python's lock gains nothing from a second thread, while
 one that lets go of it answers twice as much. :class:`Profile` is what was measured at first, :class:`Line`
-what is seen later; :func:`portion` and :func:`chosen` decide with them, :func:`measure` and :func:`keeps_lock`
-measure.
+what is seen later; :func:`portion` and :func:`chosen` decide with them; :func:`measure` and
+:func:`keeps_lock` measure.
 """
 
 from __future__ import annotations
