@@ -19,6 +19,7 @@ from onnx import helper
 from tiny_models import model, save
 
 import serinus
+from serinus.serving import onnx_session
 from serinus.serving.onnx_session import CALM, Turn
 
 
@@ -109,20 +110,23 @@ class Slow:
         return [self]
 
 
-def test_who_comes_while_another_has_all_cores_waits_and_then_has_one(doubling: Path) -> None:
+@pytest.mark.parametrize("patient", [30.0, 0.01])
+def test_who_comes_while_another_has_all_cores_waits_for_its_end_but_not_for_long(
+    doubling: Path, patient: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnx_session, "PATIENT", patient)
     session = serinus.OnnxSession(doubling, 2)
     alone, beside = Slow(), Slow()
     session._alone, session._beside = alone, beside  # type: ignore[assignment]
+    beside.told.set()
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(session.run, None, {})
         assert alone.called.wait(10)
         second = pool.submit(session.run, None, {})
-        while session.under_way < 2:
+        while session.under_way < 2 and not second.done():
             time.sleep(0.001)
-        assert not beside.called.wait(0.05)
+        assert beside.called.wait(0.1 if patient > 1 else 10) == (patient < 1)
         alone.told.set()
-        assert beside.called.wait(10)
-        beside.told.set()
         assert (first.result(10), second.result(10)) == ([alone], [beside])
     assert session.under_way == 0
 

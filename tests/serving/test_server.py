@@ -44,6 +44,10 @@ def predict(texts: list[str], *, model) -> Sentiment:
             raise SystemExit(3)
         case ["slow", seconds]:
             time.sleep(float(seconds))
+        case ["busy", seconds]:
+            begin = time.thread_time()
+            while time.thread_time() < begin + float(seconds):
+                pass
     return Sentiment(texts[0] in model, 0.5)
 """
 JSON = b"content-type: application/json\r\n"
@@ -273,21 +277,21 @@ def test_its_threads_are_known_by_name_and_those_that_talk_are_kept_off_a_long_c
         return [int(task.name) for task in tasks.iterdir() if (task / "comm").read_text() == f"{NAME}\n"]
 
     for _ in range(3):
-        service.post(["slow", "0.01"])  # calls of this service are long, it learns
+        service.post(["busy", "0.02"])  # calls of this service take long, it learns
     assert service.process.pid in talking()
     assert len(talking()) >= 3  # the event loop, and the server's own
     assert any((task / "comm").read_text().startswith("predict-") for task in tasks.iterdir())
     cores = os.sched_getaffinity(0)
     assert {frozenset(os.sched_getaffinity(thread)) for thread in talking()} == {frozenset(cores)}
-    slow = threading.Thread(target=service.post, args=(["slow", "0.5"],))
-    slow.start()
+    busy = threading.Thread(target=service.post, args=(["busy", "0.3"],))
+    busy.start()
     try:
         away = len(cores) - 1 or 1
         while {len(os.sched_getaffinity(thread)) for thread in talking()} != {away}:
-            assert slow.is_alive(), "nobody made room"
+            assert busy.is_alive(), "nobody made room"
             time.sleep(0.005)
     finally:
-        slow.join(10)
+        busy.join(10)
 
 
 def test_a_full_queue_says_when_to_ask_again(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -226,13 +227,21 @@ class Told(Talkers):
         self.said.append(core)
 
 
-def test_room_is_made_for_long_calls_and_not_for_short_ones() -> None:
+def compute(seconds: float) -> None:
+    begin = time.thread_time()
+    while time.thread_time() < begin + seconds:
+        pass
+
+
+def test_room_is_made_for_calls_that_compute_for_long_and_not_for_those_that_wait() -> None:
     talkers = Told()
     pool = Pool(1, 9, talkers=talkers)
 
     async def scenario() -> None:
-        for seconds in (0.0, 20 * LONG, 0.0):
-            await pool.run(threading.Event().wait, seconds)
+        for work in (time.sleep, time.sleep, compute):
+            await pool.run(work, 20 * LONG)
+        assert talkers.said == ["predict-0"]
+        await pool.run(compute, 0.0)
 
     asyncio.run(scenario())
     assert talkers.said == ["predict-0", "begin", 5]
@@ -243,7 +252,7 @@ def test_when_a_long_call_fails_its_core_is_free_again() -> None:
     pool = Pool(1, 9, talkers=talkers)
 
     def fail() -> None:
-        threading.Event().wait(20 * LONG)
+        compute(20 * LONG)
         raise SystemExit
 
     async def scenario() -> None:

@@ -7,7 +7,7 @@ import contextvars
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
-from time import perf_counter
+from time import thread_time
 from typing import Any
 
 from serinus.serving.answers import Problem
@@ -16,7 +16,7 @@ from serinus.serving.talkers import TALKERS, Talkers
 
 RETRY_AFTER = ("retry-after", "1")
 LONG = 1e-3
-"""Seconds of a call, by the mean of those before it, for which those who talk to callers make room."""
+"""Seconds of the processor for a call, by the mean of those before it, for which others make room."""
 RECENT = 1 / 8
 """Of a call in that mean."""
 
@@ -203,7 +203,7 @@ class Pool:
         self, context: contextvars.Context, function: Callable[..., Any], args: tuple[Any, ...]
     ) -> tuple[Any, Exception | None]:
         """What the function returns, or raises."""
-        begin, core = perf_counter(), self._talkers.begin() if self._seconds > LONG else None
+        begin, core = thread_time(), self._talkers.begin() if self._seconds > LONG else None
         try:
             return context.run(function, *args), None
         except BaseException as raised:  # noqa: BLE001  (sys.exit fails its request, not the server)
@@ -211,7 +211,7 @@ class Pool:
         finally:
             if core is not None:
                 self._talkers.end(core)
-            self._seconds += (perf_counter() - begin - self._seconds) * RECENT
+            self._seconds += (thread_time() - begin - self._seconds) * RECENT
 
     def _settle(self, future: asyncio.Future[Any], result: Any, error: Exception | None) -> None:
         self._gate.leave()

@@ -25,6 +25,9 @@ LARGE = 64 * 1024 * 1024
 """Bytes of a file with weights that are not held twice."""
 CALM = 2
 """Calls in a row that must have been alone before the next one has all cores."""
+PATIENT = 10e-3
+"""Seconds for which a call waits for one that has all cores. That is worth it when both are short; when one
+is long, a short one need not take as long."""
 
 
 class OnnxSession:
@@ -54,7 +57,7 @@ class OnnxSession:
 
     @property
     def under_way(self) -> int:
-        """Calls that run."""
+        """Calls that run or wait for another one."""
         return self._turn.under_way
 
     def run(self, outputs: Sequence[str] | None, inputs: Mapping[str, Any]) -> list[Any]:
@@ -70,7 +73,7 @@ class OnnxSession:
                 self._helpers.spread()
             elif self._beside is not self._alone:
                 with self._changed:
-                    self._changed.wait_for(self._turn.is_shared)
+                    self._changed.wait_for(self._turn.is_shared, PATIENT)
             values: list[Any] = (self._alone if alone else self._beside).run(outputs, inputs)
             return values
         finally:
@@ -84,8 +87,8 @@ class Turn:
     """Who has all cores: a call that begins when no other is under way, and in a time when none met another.
 
     When calls meet, one that begins in the gap between two of them will not be alone for long. One that
-    begins while another has all cores is to wait until that has ended: beside it, both would take longer, for
-    the threads of a call wait for each other again and again.
+    begins while another has all cores is to wait until that has ended, within reason: beside it, both would
+    take longer, for the threads of a call wait for each other again and again.
     """
 
     def __init__(self) -> None:

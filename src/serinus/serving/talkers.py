@@ -5,8 +5,8 @@ some microseconds and wakes up the next. Two habits of the kernel make them wait
 model is at work. A thread that is woken up goes to the core where it ran last, also when a computing thread
 has that by now and the core of whoever woke it will be idle at once. And a computing thread is not sent away
 before its time slice is over, which is looked at every 4 ms where the kernel's clock ticks 250 times a
-second. Of 230 sentences a second for RoBERTa one in ten waited for 4 ms in this way, and for 0.3 ms without
-(two cores of an Intel Xeon, see docs/explanation/serving.md).
+second. RoBERTa, asked 230 times a second on two cores of an Intel Xeon, evenly spaced, answered 99 of 100
+within 13.5 ms in this way, and within 10.7 ms without (medians of four rounds in turns).
 
 So the talking threads are kept off the cores on which a long call computes, as long as there are others; and
 they ask for a short time slice, after which the kernel (Linux 6.12) has them go first. Both only say who of
