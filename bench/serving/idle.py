@@ -11,6 +11,8 @@ from report import Claim, Part, Ratio, Table, median
 from stand import Started, born, comm, first_answer, layout, memory, proportional, running
 from tasks import small
 
+from serinus.serving.talkers import NAME
+
 MORE, TIMES = 25.0, 1.3
 """Megabytes that Serinus may take more than bare Granian, and how many times as long it may take to start."""
 LEAST_RUNS = 5
@@ -72,5 +74,5 @@ def _before(service: Service, started: Started) -> float:
     """Seconds before the service itself began: Serinus' image is looked up, and its sandbox made."""
     if not service.without:
         return 0.0
-    own = [born(pid) for pid in started.pids(service.without) if comm(pid).startswith("python")]
+    own = [born(pid) for pid in started.pids(service.without) if comm(pid) == NAME]
     return min(own) - started.begin

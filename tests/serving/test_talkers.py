@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import os
+import struct
 import subprocess
 import sys
 import tempfile
@@ -19,7 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serinus.serving.admission import LONG, Pool
-from serinus.serving.talkers import FRESH, NAME, Talkers, slices
+from serinus.serving.talkers import FRESH, NAME, SHORT, Talkers, slices
 
 CORES = sorted(os.sched_getaffinity(0))
 
@@ -158,6 +160,16 @@ def thread(start: Callable[[], None]) -> Iterator[int]:
         one.join(30)
 
 
+SLICED = tuple(map(int, os.uname().release.split(".")[:2])) >= (6, 12) and os.uname().machine == "x86_64"
+
+
+def slice_of(thread: int) -> int:
+    """Nanoseconds, as the kernel says (``sched_getattr(2)``)."""
+    attributes = ctypes.create_string_buffer(48)
+    assert ctypes.CDLL(None).syscall(315, thread, attributes, 48, 0) == 0
+    return int(struct.unpack("=IIQiIQQQ", attributes.raw)[5])
+
+
 def test_who_joins_talks_and_so_does_whom_it_starts_and_a_thread_of_a_pool_does_not() -> None:
     talkers, started = Talkers(), []
 
@@ -180,6 +192,8 @@ def test_who_joins_talks_and_so_does_whom_it_starts_and_a_thread_of_a_pool_does_
             assert os.sched_getaffinity(computing) == set(CORES)
             talkers.end(core)
             assert os.sched_getaffinity(talking) == set(CORES)
+            if SLICED:
+                assert slice_of(talking) == SHORT < slice_of(computing)
             assert Path(f"/proc/self/task/{computing}/comm").read_text() == "predict-0\n"
     finally:
         done.set()
@@ -204,6 +218,12 @@ assert os.sched_getscheduler(0) == os.SCHED_BATCH
 def test_slices_of_an_unknown_processor_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("platform.machine", lambda: "riscv64")
     assert not slices(100_000)
+
+
+def test_slices_of_a_thread_that_has_ended_are_nobodys() -> None:
+    with thread(bool) as ended:
+        pass
+    assert not slices(100_000, ended)
 
 
 # -------------------------------------------------------------------------------------------------- pools

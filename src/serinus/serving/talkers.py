@@ -9,8 +9,9 @@ second. RoBERTa, asked 230 times a second on two cores of an Intel Xeon, evenly 
 within 13.5 ms in this way, and within 10.7 ms without (medians of four rounds in turns).
 
 So the talking threads are kept off the cores on which a long call computes, as long as there are others; and
-they ask for a short time slice, after which the kernel (Linux 6.12) has them go first. Both only say who of
-the service's own threads goes where, and take nothing from others.
+they get a short time slice, with which the kernel (Linux 6.12) has them go first. Both only say who of the
+service's own threads goes where, and take nothing from others. A service that has no long calls is left as it
+is: threads that only talk wake each other up in better order without.
 """
 
 from __future__ import annotations
@@ -67,7 +68,6 @@ class Talkers:
     def join(self) -> None:
         """The calling thread talks, and so do those that it starts from now on."""
         self._name(NAME)
-        slices(SHORT)
 
     def leave(self, name: str) -> None:
         """The calling thread computes, under this name, and so do those that it starts from now on."""
@@ -108,6 +108,8 @@ class Talkers:
         self._cores = os.sched_getaffinity(0)  # of a thread that computes, which nobody has placed
         self._left = set()  # there may be new ones
         self._threads = sorted(int(task.name) for task in _listed(self._tasks) if _called(task) == NAME)
+        for thread in self._threads:
+            slices(SHORT, thread)
 
 
 TALKERS = Talkers()
@@ -133,19 +135,25 @@ def _place(thread: int, cores: set[int]) -> None:
         os.sched_setaffinity(thread, cores)
 
 
-def slices(nanoseconds: int) -> bool:
-    """Ask for time slices of this length for the calling thread and those that it starts; 0 for the default.
+def slices(nanoseconds: int, thread: int = 0) -> bool:
+    """Ask for time slices of this length for a thread and those that it starts; 0 for the default.
 
     Older kernels hear that and do as ever. Whether it was heard: not on other systems and processors, not
-    where system calls are filtered, and not in a process that somebody has put into another class.
+    where system calls are filtered, and not for a thread that somebody has put into another class.
 
     ``sched_setattr(2)``; what it does to threads of the normal class is new in Linux 6.12
     (``Documentation/scheduler/sched-eevdf.rst``).
+
+    Args:
+        nanoseconds: from 100,000 to 100,000,000.
+        thread: by its kernel number; 0 is the calling one.
     """
     number = _SYSTEM_CALLS.get(platform.machine())
-    if number is None or os.sched_getscheduler(0) != os.SCHED_OTHER:
+    try:
+        if number is None or os.sched_getscheduler(thread) != os.SCHED_OTHER:
+            return False
+        nice = os.getpriority(os.PRIO_PROCESS, thread)
+    except OSError:  # it has ended
         return False
-    attributes = struct.pack(
-        "=IIQiIQQQ", 48, os.SCHED_OTHER, 0, os.getpriority(os.PRIO_PROCESS, 0), 0, nanoseconds, 0, 0
-    )
-    return bool(ctypes.CDLL(None).syscall(number, 0, attributes, 0) == 0)
+    attributes = struct.pack("=IIQiIQQQ", 48, os.SCHED_OTHER, 0, nice, 0, nanoseconds, 0, 0)
+    return bool(ctypes.CDLL(None).syscall(number, thread, attributes, 0) == 0)
