@@ -223,17 +223,23 @@ class Batcher(Generic[Item, Result]):
             task.add_done_callback(self._tasks.discard)
 
     async def _work(self) -> None:
-        """Gather one batch, hand the gathering on, run it, and look for more."""
+        """Gather one batch, hand the gathering on, run it, have the next one begun, and hand out the results.
+
+        In this order: a thread need not wait for its next batch until the callers of this one have theirs.
+        """
+        batch: list[_Waiting[Item, Result]] = []
+        results: Collection[Any] | Exception = ()
         try:
             batch = await self._gather()
             self._gathering = False
             self._start_worker()
             if batch:
                 self._observe(len(batch), len(self._queue))
-                await self._run(batch)
+                results = await self._run(batch)
         finally:
             self._free += 1
             self._start_worker()
+        _hand_out(batch, results)
 
     async def _gather(self) -> list[_Waiting[Item, Result]]:
         """At least one item; none when all of them were cancelled in the meantime."""
@@ -267,8 +273,8 @@ class Batcher(Generic[Item, Result]):
             await self._full.wait()
             alarm.cancel()
 
-    async def _run(self, batch: list[_Waiting[Item, Result]]) -> None:
-        """Call the function and hand out what came of it; whatever happens, every waiter hears of it.
+    async def _run(self, batch: list[_Waiting[Item, Result]]) -> Collection[Any] | Exception:
+        """Call the function: what it returned for each, or what it raised.
 
         A function that calls ``sys.exit`` fails its batch and does not end the server.
         """
@@ -276,15 +282,15 @@ class Batcher(Generic[Item, Result]):
             begin = self._clock()
             results = _one_each(await self._call([waiting.item for waiting in batch]), len(batch))
             self._line.observe(len(batch) * max(one.length for one in batch), self._clock() - begin)
+        except Exception as error:  # noqa: BLE001 - whatever it raises, all of its batch hear of it
+            return error
         except BaseException as error:
             stopped = RuntimeError(f"the batch was stopped: {error!r}")
-            _fail(batch, error if isinstance(error, Exception) else stopped)
-            if isinstance(error, asyncio.CancelledError):
-                raise
-        else:
-            for waiting, result in zip(batch, results, strict=True):
-                if not waiting.result.done():
-                    waiting.result.set_result(result)
+            if not isinstance(error, asyncio.CancelledError):
+                return stopped
+            _hand_out(batch, stopped)
+            raise
+        return results
 
     async def _call(self, items: list[Item]) -> Any:
         if self._is_async:
@@ -292,10 +298,16 @@ class Batcher(Generic[Item, Result]):
         return await self._on_thread(self._function, items)
 
 
-def _fail(batch: Iterable[_Waiting[Any, Any]], error: Exception) -> None:
-    for waiting in batch:
+def _hand_out(batch: Sequence[_Waiting[Any, Any]], results: Collection[Any] | Exception) -> None:
+    """Give each who still waits its result, or all the same exception."""
+    if isinstance(results, Exception):
+        for waiting in batch:
+            if not waiting.result.done():
+                waiting.result.set_exception(results)
+        return
+    for waiting, result in zip(batch, results, strict=True):
         if not waiting.result.done():
-            waiting.result.set_exception(error)
+            waiting.result.set_result(result)
 
 
 def _one_each(results: Any, count: int) -> Collection[Any]:
