@@ -430,6 +430,11 @@ def test_small_matrices_are_read_sooner_and_not_otherwise(value: Any, dtype: str
         assert sooner.tobytes() == later.tobytes()
 
 
+@pytest.mark.parametrize("value", [[[0.0, float("nan")]], [[float("nan"), 0.0]], [[1.0], [float("nan")]]])
+def test_a_small_matrix_with_what_is_no_number_is_left_to_who_refuses_it(value: Any) -> None:
+    assert reading.matrix(Tensor("x", "float32", (None, None)))(value) is None
+
+
 def test_a_small_matrix_is_read_sooner() -> None:
     assert reading.matrix(Tensor("x", "float32", (None, 2)))([[1, 2.5], [3, 4]]) is not None
 

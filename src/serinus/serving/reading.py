@@ -7,6 +7,7 @@ there can be; everything else, and all that is wrong, is left to ``decode``, whi
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 import numpy
@@ -90,7 +91,7 @@ def _reading(element: Element, rows: int | None, columns: int | None) -> Callabl
             flat = [number for row in value for number in row]
         if not 0 < len(flat) <= FEW or not {*map(type, flat)} <= _NUMBERS:
             return None
-        if not (-high <= min(flat) and max(flat) <= high):
+        if not (-high <= min(flat) and max(flat) <= high and isfinite(sum(flat))):  # no comparison sees a NaN
             return None
         return numpy.array(flat, dtype).reshape(count, width)
 
