@@ -77,7 +77,8 @@ def overloaded(settings: Settings) -> Part:
         notes.append(
             f"{name}: {cores}; half of the capacity for {BEFORE:g} s, {TIMES:g} times for "
             f"{settings.seconds * 2:g} s, half again; up to {CONNECTIONS} connections, for one of which a "
-            f"caller waits {PATIENCE * 1e3:g} ms. {len(several)} rounds, the table has the one in the middle."
+            f"caller waits {PATIENCE * 1e3:g} ms. {len(several)} rounds, the table has the middle one: "
+            f"behind the clock, or waiting, {middle.phases['over'].late_p99 * 1e3:.1f} ms at p99."
         )
         told[name] = [flood.to_json() for flood in several]
     costs = refusals(settings, cores)

@@ -3,46 +3,25 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from waiting import thread
 
 from serinus.serving.helpers import Helpers, started
 
 CORES = sorted(os.sched_getaffinity(0))
 
 
-@contextmanager
-def asleep() -> Iterator[int]:
-    """A thread that waits until the end of the block; its number."""
-    told, end = threading.Event(), threading.Event()
-    number: list[int] = []
-
-    def wait() -> None:
-        number.append(threading.get_native_id())
-        told.set()
-        end.wait(30)
-
-    thread = threading.Thread(target=wait)
-    thread.start()
-    try:
-        assert told.wait(30)
-        yield number[0]
-    finally:
-        end.set()
-        thread.join(30)
-
-
 def test_the_threads_that_are_started_meanwhile_are_found() -> None:
     with ExitStack() as stack:
-        stack.enter_context(asleep())
+        stack.enter_context(thread())
         with started(2) as found:
-            own = [stack.enter_context(asleep()) for _ in range(2)]
+            own = [stack.enter_context(thread()) for _ in range(2)]
             assert found == []
         assert found == sorted(own)
 
@@ -68,7 +47,7 @@ def test_none_are_found_where_the_kernel_does_not_say(tmp_path: Path) -> None:
 
 
 def test_helpers_are_kept_off_the_core_of_whom_they_help() -> None:
-    with asleep() as first, asleep() as second:
+    with thread() as first, thread() as second:
         for core in (CORES[0], CORES[-1], CORES[-1], CORES[0]):
             helpers = Helpers([first, second], lambda core=core: core)  # type: ignore[misc]
             helpers.spread()
@@ -97,7 +76,7 @@ def test_a_single_core_or_an_unknown_one_changes_nothing(here: int, monkeypatch:
 
 
 def test_a_helper_that_is_gone_is_asked_no_more() -> None:
-    with asleep() as gone:
+    with thread() as gone:
         pass
     on = iter([CORES[0], CORES[-1]])
     helpers = Helpers([gone], lambda: next(on))
@@ -106,7 +85,7 @@ def test_a_helper_that_is_gone_is_asked_no_more() -> None:
 
 
 def test_where_the_calling_thread_is_the_kernel_says() -> None:
-    with asleep() as helper:
+    with thread() as helper:
         Helpers([helper]).spread()
         away = set(CORES) - os.sched_getaffinity(helper)
         assert len(away) == (1 if len(CORES) > 1 else 0)

@@ -12,13 +12,15 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from waiting import thread
 
 from serinus.serving.admission import LONG, Pool
 from serinus.serving.talkers import FRESH, NAME, SHORT, Talkers, slices
@@ -139,27 +141,7 @@ def test_where_nobody_says_who_talks_nobody_is_placed(
 # ------------------------------------------------------------------------------------------ on this kernel
 
 
-@contextmanager
-def thread(start: Callable[[], None]) -> Iterator[int]:
-    """A thread that does something and then waits until the end of the block; its number."""
-    told, end = threading.Event(), threading.Event()
-
-    def run() -> None:
-        start()
-        told.set()
-        end.wait(30)
-
-    one = threading.Thread(target=run)
-    one.start()
-    try:
-        assert told.wait(30)
-        assert one.native_id is not None
-        yield one.native_id
-    finally:
-        end.set()
-        one.join(30)
-
-
+KNOWN = os.uname().machine in ("x86_64", "aarch64")
 SLICED = tuple(map(int, os.uname().release.split(".")[:2])) >= (6, 12) and os.uname().machine == "x86_64"
 
 
@@ -200,28 +182,43 @@ def test_who_joins_talks_and_so_does_whom_it_starts_and_a_thread_of_a_pool_does_
         started[0].join(30)
 
 
-def test_slices_are_heard_and_inherited_and_priority_stays() -> None:
-    text = """
+def test_a_thread_has_the_slices_of_the_one_that_starts_it() -> None:
+    with ExitStack() as stack:
+        found: list[int] = []
+
+        def start() -> None:
+            assert slices(SHORT) == KNOWN
+            found.append(stack.enter_context(thread()))
+
+        stack.enter_context(thread(start))
+        assert not SLICED or slice_of(found[0]) == SHORT
+
+
+def test_slices_are_heard_and_priority_stays() -> None:
+    text = (
+        f"KNOWN = {KNOWN}"
+        + """
 import os
 from serinus.serving.talkers import slices
 os.nice(3)
-assert slices(100_000) in (True, False)
+assert slices(100_000) == KNOWN
 assert os.getpriority(os.PRIO_PROCESS, 0) == 3
-assert slices(0) in (True, False)
+assert slices(0) == KNOWN
 os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 assert not slices(100_000)
 assert os.sched_getscheduler(0) == os.SCHED_BATCH
 """
+    )
     subprocess.run([sys.executable, "-c", text], check=True, timeout=60)
 
 
 def test_slices_of_an_unknown_processor_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("platform.machine", lambda: "riscv64")
+    monkeypatch.setattr(os, "uname", lambda: SimpleNamespace(machine="riscv64"))
     assert not slices(100_000)
 
 
 def test_slices_of_a_thread_that_has_ended_are_nobodys() -> None:
-    with thread(bool) as ended:
+    with thread() as ended:
         pass
     assert not slices(100_000, ended)
 

@@ -185,11 +185,10 @@ class Pool:
     def _start(self) -> None:
         self._started = True
         for number in range(self.size):
-            name = f"{self._name}-{number}"
-            threading.Thread(target=self._work, args=(name,), name=name, daemon=True).start()
+            threading.Thread(target=self._work, name=f"{self._name}-{number}", daemon=True).start()
 
-    def _work(self, name: str) -> None:
-        self._talkers.leave(name)
+    def _work(self) -> None:
+        self._talkers.leave(threading.current_thread().name)
         while True:
             future, context, function, args = self._jobs.get()
             result, error = None, None
@@ -203,7 +202,8 @@ class Pool:
         self, context: contextvars.Context, function: Callable[..., Any], args: tuple[Any, ...]
     ) -> tuple[Any, Exception | None]:
         """What the function returns, or raises."""
-        begin, core = thread_time(), self._talkers.begin() if self._seconds > LONG else None
+        begin = thread_time()
+        core = self._talkers.begin() if self._seconds > LONG else None
         try:
             return context.run(function, *args), None
         except BaseException as raised:  # noqa: BLE001  (sys.exit fails its request, not the server)

@@ -142,6 +142,7 @@ class Batcher(Generic[Item, Result]):
             getattr(function, "__call__", None)  # noqa: B004 - an object whose __call__ is async
         )
         self._batching = batching
+        self._length: Callable[[Any], float] = batching.key or _alike
         self.workers = self._free = workers
         self._on_thread = run or Pool(workers, workers, "batch").run
         self._observe = observe
@@ -173,8 +174,7 @@ class Batcher(Generic[Item, Result]):
         Raises:
             Exception: whatever the function raised.
         """
-        length = self._batching.key or (lambda item: 1.0)
-        item = sorted(examples, key=length)[len(examples) // 2]
+        item = sorted(examples, key=self._length)[len(examples) // 2]
         most = self._batching.max_size
         if self.workers > 1 and await keeps_lock(self._on_thread, self._function, [item] * min(most, FEW)):
             self.workers = self._free = 1
@@ -183,7 +183,7 @@ class Batcher(Generic[Item, Result]):
             # As under load: one call that is alone may have what else all of them share.
             await asyncio.gather(*(self._call(items) for _ in range(self.workers)))
 
-        self._learn(await measure(call, item, most, self._clock), length(item))
+        self._learn(await measure(call, item, most, self._clock), self._length(item))
 
     def __call__(self, item: Item) -> Awaitable[Result]:
         """:meth:`submit`."""
@@ -201,7 +201,7 @@ class Batcher(Generic[Item, Result]):
                 raised of this item.
         """
         loop = asyncio.get_running_loop()
-        length = float(self._batching.key(item)) if self._batching.key else 1.0
+        length = float(self._length(item))
         waiting: _Waiting[Item, Result] = _Waiting(item, loop.time(), loop.create_future(), length)
         self._queue.append(waiting)
         if len(self._queue) >= self.limit:
@@ -227,7 +227,6 @@ class Batcher(Generic[Item, Result]):
 
         In this order: a thread need not wait for its next batch until the callers of this one have theirs.
         """
-        batch: list[_Waiting[Item, Result]] = []
         results: Collection[Any] | Exception = ()
         try:
             batch = await self._gather()
@@ -296,6 +295,11 @@ class Batcher(Generic[Item, Result]):
         if self._is_async:
             return await self._function(items)
         return await self._on_thread(self._function, items)
+
+
+def _alike(item: object) -> float:
+    """The length of an item where all are as long."""
+    return 1.0
 
 
 def _hand_out(batch: Sequence[_Waiting[Any, Any]], results: Collection[Any] | Exception) -> None:

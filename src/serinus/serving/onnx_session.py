@@ -115,7 +115,8 @@ class Turn:
     def end(self, whole: bool) -> None:
         """A call ends; ``whole`` is what :meth:`begin` said."""
         self.under_way -= 1
-        self._whole = self._whole and not whole
+        if whole:
+            self._whole = False
         if self.under_way == 0:
             self._alone = min(CALM, self._alone + 1)
 

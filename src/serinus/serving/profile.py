@@ -119,8 +119,9 @@ def portion(queued: int, free: int, workers: int, cheap: float) -> int:
         workers: all of them.
         cheap: how many items take as long as a call without items; infinite when that is not known.
     """
-    part = -(-queued // (free + 1 if free else workers))
-    return part if free else max(part, int(min(queued, cheap)))
+    if free:
+        return -(-queued // (free + 1))
+    return max(-(-queued // workers), int(min(queued, cheap)))
 
 
 def chosen(lengths: Sequence[float], size: int, overhead: float) -> list[int]:

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import platform
 import struct
 import threading
 from collections import Counter
@@ -27,7 +26,7 @@ from contextlib import suppress
 from pathlib import Path
 from time import monotonic
 
-from serinus.serving.helpers import TASKS, core_of_this_thread
+from serinus.serving.helpers import TASKS, core_of_this_thread, threads
 
 NAME = "serinus"
 """What talking threads are called, in ``top -H``, too: the kernel gives a new thread the name of the one that
@@ -76,7 +75,16 @@ class Talkers:
 
     def _name(self, name: str) -> None:
         with suppress(OSError):  # then nobody is known to talk, and all stay where they are
-            (self._tasks / str(threading.get_native_id()) / "comm").write_text(name)
+            self._comm(threading.get_native_id()).write_text(name)
+
+    def _called(self, thread: int) -> str:
+        try:
+            return self._comm(thread).read_text().rstrip("\n")
+        except OSError:  # it has ended
+            return ""
+
+    def _comm(self, thread: int) -> Path:
+        return self._tasks / str(thread) / "comm"
 
     def begin(self) -> int:
         """A long call of the calling thread begins: nobody talks on its core, which is returned.
@@ -107,27 +115,13 @@ class Talkers:
         self._looked = self._clock()
         self._cores = os.sched_getaffinity(0)  # of a thread that computes, which nobody has placed
         self._left = set()  # there may be new ones
-        self._threads = sorted(int(task.name) for task in _listed(self._tasks) if _called(task) == NAME)
+        self._threads = sorted(one for one in threads(self._tasks) if self._called(one) == NAME)
         for thread in self._threads:
             slices(SHORT, thread)
 
 
 TALKERS = Talkers()
 """Those of this process; none before one has joined."""
-
-
-def _listed(folder: Path) -> list[Path]:
-    try:
-        return list(folder.iterdir())
-    except OSError:  # nobody says
-        return []
-
-
-def _called(task: Path) -> str:
-    try:
-        return (task / "comm").read_text().rstrip("\n")
-    except OSError:  # it has ended
-        return ""
 
 
 def _place(thread: int, cores: set[int]) -> None:
@@ -148,7 +142,7 @@ def slices(nanoseconds: int, thread: int = 0) -> bool:
         nanoseconds: from 100,000 to 100,000,000.
         thread: by its kernel number; 0 is the calling one.
     """
-    number = _SYSTEM_CALLS.get(platform.machine())
+    number = _SYSTEM_CALLS.get(os.uname().machine)
     try:
         if number is None or os.sched_getscheduler(thread) != os.SCHED_OTHER:
             return False
